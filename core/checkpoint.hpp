@@ -1,0 +1,71 @@
+// A training state in global coordinates: loads on any mesh. Written to "<path>.partial", flushed, digests last, then
+// renamed, so a file that carries its name is whole.
+//
+//   /                attributes: format "lorashard checkpoint 1", step, method, config (the job as text), base_digest,
+//                    digest (of all names, extents and tensor digests, and the attributes above)
+//   /tensors/<name>  (rows, cols) f32, attribute digest. Names: "layers.3.attention.qkv.q.lora_a", "...lora_b" for
+//                    adapters, the table's names for dense weights; optimizer state has the suffixes
+//                    "/first_moment" and "/second_moment".
+#pragma once
+
+#include <memory>
+
+#include "core/digest.hpp"
+#include "core/hdf5.hpp"
+
+namespace lorashard::core {
+
+struct CheckpointInfo {
+  Index step = 0;         // steps finished; data continues here
+  std::string method;     // "lora" or "full"
+  std::string config;     // the job file in canonical form
+  std::string base_digest;  // hex; empty when started from nothing
+};
+
+// name and global extents; every rank passes the same list.
+struct CheckpointEntry {
+  std::string name;
+  Index rows = 0, cols = 0;
+};
+
+class CheckpointWriter {
+ public:
+  // Collective over `communicator` (all ranks of the job). Throws Failure::storage.
+  CheckpointWriter(const std::string& path, const CheckpointInfo& info, std::vector<CheckpointEntry> entries,
+                   dist::Communicator& communicator);
+  ~CheckpointWriter();  // removes the partial file unless finished
+  // Not collective; each element by exactly one rank. f32 host memory in the cuts' local extents.
+  void write(const std::string& name, const dist::AxisCut& rows, const dist::AxisCut& cols, kernels::ConstMatrix from);
+  // Collective: digests, flush to disk (fsync), rename. Returns the file's size in bytes.
+  Index finish();
+
+ private:
+  std::string path_;
+  CheckpointInfo info_;
+  std::vector<CheckpointEntry> entries_;
+  dist::Communicator& communicator_;
+  H5File file_;
+  std::vector<Digest> digests_;
+  bool finished_ = false;
+};
+
+class CheckpointReader {
+ public:
+  // Throws Failure::storage when the file is truncated or of another format.
+  explicit CheckpointReader(const std::string& path);
+  const std::string& path() const { return file_.path(); }
+  const CheckpointInfo& info() const { return info_; }
+  const std::vector<CheckpointEntry>& entries() const { return entries_; }
+  bool has(const std::string& name) const;
+  // Throws when missing, or when the file's extents are not those of the cuts.
+  void read(const std::string& name, const dist::AxisCut& rows, const dist::AxisCut& cols, kernels::Matrix to) const;
+  // Reads everything in pieces and compares all digests; throws Failure::storage naming the first tensor that differs.
+  void verify() const;
+
+ private:
+  H5File file_;
+  CheckpointInfo info_;
+  std::vector<CheckpointEntry> entries_;
+};
+
+}  // namespace lorashard::core

@@ -1,0 +1,128 @@
+// A job as plain structs: what the keys of DESIGN section 11 mean once they are read and checked. Filled by options.cpp
+// from one table of keys; nothing here knows about files or command lines.
+#pragma once
+
+#include <array>
+#include <map>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "dist/schedule.hpp"
+#include "kernels/device.hpp"
+
+namespace lorashard::core {
+
+using kernels::Index;
+
+// The matrices an adapter can sit on. qkv is one joint adapter over the fused product; q, k, v are separate ones.
+enum class Target { q, k, v, o, up, gate, down, qkv };
+inline constexpr int kTargetCount = 8;
+const char* name(Target target);
+
+// A model's extents: L layers, C width, H heads, G key/value heads, F feed-forward width, V vocabulary, P context.
+struct ModelShape {
+  std::string family = "gpt2";
+  Index layers = 0;
+  Index width = 0;
+  Index heads = 0;
+  Index kv_heads = 0;
+  Index ffn = 0;
+  Index vocab = 0;
+  Index context = 0;
+  bool tied_head = true;
+  float norm_eps = 1e-5f;
+  Index head_size() const { return width / heads; }
+  bool operator==(const ModelShape&) const = default;
+};
+
+struct ModelConfig {
+  std::string base;   // an HDF5 base file, or empty to start from nothing with `shape`
+  ModelShape shape;   // as given; when `base` is set it is replaced by the file's
+};
+
+inline constexpr Index kFullRank = -1;  // `rank = full`: the matrix itself is trained
+
+enum class Method { lora, full };
+
+struct AdapterConfig {
+  Method method = Method::lora;
+  std::vector<Target> targets{Target::q, Target::v};
+  std::vector<Index> layers;  // empty: all
+  Index rank = 8;             // or kFullRank
+  double alpha = 16;
+  std::map<Target, Index> rank_of;   // overrides by target
+  std::map<Target, double> alpha_of;
+  double dropout = 0;
+  std::string init;  // a PEFT directory, a loralib .safetensors file or a checkpoint; empty: A random, B zero
+  std::uint64_t seed = 1;
+};
+
+enum class Order { shuffled, sequential };
+
+struct DataConfig {
+  std::string train;
+  std::string valid;
+  Index length = 0;  // T: positions a row; 0: the model's context
+  Order order = Order::shuffled;
+  std::uint64_t seed = 1;
+};
+
+// What a block keeps for its backward pass. none: all that a gradient needs; selective: not the outputs of norms and
+// GELU, which are made again; full: only the block's input, and the block runs forward again.
+enum class Recompute { none, selective, full };
+
+struct TrainConfig {
+  Index steps = 100;
+  Index batch = 8;       // sequences a step, over all ranks
+  Index microbatch = 0;  // sequences, per data rank; 0: all of the rank's share
+  kernels::DType precision = kernels::DType::f32;
+  Recompute recompute = Recompute::none;
+  double label_smoothing = 0;
+  Index evaluate_every = 0;  // 0: only at the end (when data.valid is given)
+};
+
+enum class LearningRate { linear, cosine, constant };
+
+struct OptimizerConfig {
+  double lr = 1e-4;
+  double beta1 = 0.9, beta2 = 0.999, eps = 1e-8;
+  double weight_decay = 0.01;
+  double clip = 1.0;  // global norm; 0: off
+  LearningRate schedule = LearningRate::linear;
+  Index warmup = 0;
+};
+
+struct MeshConfig {
+  int tensor = 1;
+  int pipeline = 1;
+  bool sequence_parallel = false;
+  dist::ScheduleKind schedule = dist::ScheduleKind::one_f_one_b;
+  int chunks = 1;
+};
+
+struct DeviceConfig {
+  kernels::DeviceKind kind = kernels::DeviceKind::host;
+  int threads = 0;       // 0: the cores this process may use, shared with the ranks of its host
+  std::string hardware;  // a file under configs/hardware, for the clock
+};
+
+struct RunConfig {
+  std::string dir;
+  Index checkpoint_every = 0;  // 0: only at the end
+  Index keep = 2;              // newest checkpoints kept
+  std::string resume = "auto";  // auto, never, or a checkpoint's path
+};
+
+struct Config {
+  ModelConfig model;
+  AdapterConfig adapter;
+  DataConfig data;
+  TrainConfig train;
+  OptimizerConfig optimizer;
+  MeshConfig mesh;
+  DeviceConfig device;
+  RunConfig run;
+};
+
+}  // namespace lorashard::core

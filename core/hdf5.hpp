@@ -1,0 +1,86 @@
+// A thin owner of HDF5 handles: checked calls that throw Failure::storage with the file, the object and the library's
+// own reason; destructors that never throw. Files are untrusted: external links and filters are refused, extents are
+// checked against what the caller expects before anything is allocated.
+#pragma once
+
+#include <hdf5.h>
+#include <mpi.h>
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "dist/shard.hpp"
+#include "kernels/view.hpp"
+
+namespace lorashard::core {
+
+using kernels::Index;
+
+// Owns one identifier; closes it by the function that fits its kind. Move-only.
+class H5Handle {
+ public:
+  H5Handle() = default;
+  explicit H5Handle(hid_t id) : id_(id) {}
+  ~H5Handle();
+  H5Handle(H5Handle&& other) noexcept : id_(std::exchange(other.id_, H5I_INVALID_HID)) {}
+  H5Handle& operator=(H5Handle&& other) noexcept;
+  hid_t id() const { return id_; }
+
+ private:
+  hid_t id_ = H5I_INVALID_HID;
+};
+
+class H5File {
+ public:
+  // Reading needs no MPI: every rank opens the file for itself and reads its own slices.
+  static H5File open(const std::string& path);
+  // Creates (truncates) `path`; collective over `communicator` through MPI-IO, or serial with MPI_COMM_SELF.
+  // Objects carry no times, so equal content gives equal bytes.
+  static H5File create(const std::string& path, MPI_Comm communicator);
+
+  const std::string& path() const { return path_; }
+  bool exists(const std::string& name) const;
+  std::vector<std::string> names(const std::string& group) const;  // sorted
+
+  // Attributes of the object `name` ("/" is the root). Reading throws when missing or of another kind.
+  std::string text(const std::string& name, const std::string& attribute) const;
+  std::int64_t integer(const std::string& name, const std::string& attribute) const;
+  double real(const std::string& name, const std::string& attribute) const;
+  void set_text(const std::string& name, const std::string& attribute, const std::string& value);
+  void set_integer(const std::string& name, const std::string& attribute, std::int64_t value);
+  void set_real(const std::string& name, const std::string& attribute, double value);
+
+  // Matrices of f32, or of bf16 (kept as 16-bit integers with the attribute dtype = "bf16"). Creating is collective;
+  // reading and writing are not. Extents in the file must be `rows` x `cols`.
+  struct MatrixInfo {
+    kernels::DType dtype;
+    Index rows, cols;
+  };
+  MatrixInfo matrix_info(const std::string& name) const;
+  void create_matrix(const std::string& name, kernels::DType dtype, Index rows, Index cols);
+  // The runs of (rows x cols) between the file's global coordinates and a host matrix in local coordinates, with the
+  // element type of the file.
+  void read(const std::string& name, const dist::AxisCut& rows, const dist::AxisCut& cols, kernels::Matrix to) const;
+  void write(const std::string& name, const dist::AxisCut& rows, const dist::AxisCut& cols, kernels::ConstMatrix from);
+
+  // Flat integer arrays (tokens, offsets).
+  Index array_length(const std::string& name) const;
+  void write_array(const std::string& name, const std::vector<std::int32_t>& values);
+  void write_array(const std::string& name, const std::vector<std::int64_t>& values);
+  std::vector<std::int32_t> read_int32(const std::string& name, Index first, Index count) const;
+  std::vector<std::int64_t> read_int64(const std::string& name, Index first, Index count) const;
+
+  void flush();
+  // Closes now and throws what closing reports (a full disk may show only here).
+  void close();
+
+ private:
+  H5File(std::string path, H5Handle file) : path_(std::move(path)), file_(std::move(file)) {}
+  std::string path_;
+  H5Handle file_;
+};
+
+}  // namespace lorashard::core

@@ -1,0 +1,71 @@
+// A job on one rank: the model's parts of this rank, the schedule's list of actions, the optimizer. The launch room makes
+// the device, the mesh and the data, then asks for steps.
+#pragma once
+
+#include <memory>
+#include <optional>
+
+#include "core/config.hpp"
+#include "core/dataset.hpp"
+#include "core/digest.hpp"
+#include "dist/mesh.hpp"
+
+namespace lorashard::core {
+
+struct StepReport {
+  Index step = 0;         // from 0
+  double loss = 0;        // mean over all scored tokens of the global batch
+  double grad_norm = 0;   // global, before clipping
+  double lr = 0;
+  Index tokens = 0;       // positions processed by all ranks in this step
+};
+
+struct Evaluation {
+  double loss = 0;        // mean over scored tokens
+  Index scored = 0;
+};
+
+class Trainer {
+ public:
+  // Loads (or makes) the base, attaches adapters, allocates gradients and optimizer state. Collective over the mesh.
+  // `config.model.shape` is complete. device and mesh must outlive the trainer.
+  Trainer(const Config& config, kernels::Device& device, dist::Mesh& mesh);
+  ~Trainer();
+
+  Index steps_done() const;
+  // One optimizer step on the batch of steps_done(). Collective. Throws Failure::numerics on a loss or norm that is not
+  // finite, before anything is changed.
+  StepReport step(const Dataset& data);
+  // Loss over the whole set, in file order. Collective; changes nothing.
+  Evaluation evaluate(const Dataset& data);
+
+  // Collective. Returns the file's bytes.
+  Index save(const std::string& path) const;
+  // Collective. Throws Failure::configuration when base, method, targets, ranks or extents differ, naming them.
+  void load(const std::string& path);
+  // The result of full training as a base file. Collective.
+  void export_base(const std::string& path) const;
+
+  const ModelShape& shape() const;
+  // Trained values of the whole model, each counted once.
+  Index trained_parameters() const;
+  // Bytes this rank hands to the gradient reduction each step.
+  Index reduced_bytes() const;
+  const std::string& base_digest() const;  // hex; empty from nothing
+
+  // For tests and certificates: trained tensors, and their gradients of the last step before clipping, whole, on every
+  // rank (f32, global extents). Collective.
+  struct NamedValues {
+    std::string name;
+    Index rows = 0, cols = 0;
+    std::vector<float> values;
+  };
+  std::vector<NamedValues> trained_values() const;
+  std::vector<NamedValues> gradients() const;
+
+ private:
+  struct State;
+  std::unique_ptr<State> state_;
+};
+
+}  // namespace lorashard::core

@@ -1,0 +1,43 @@
+// Starts and ends MPI, finds this process among its peers, and ends the whole job on an error.
+#pragma once
+
+#include <exception>
+#include <memory>
+#include <string>
+
+#include "dist/mesh.hpp"
+
+namespace lorashard::dist {
+
+// One per process, made first in main. Works without mpirun too (a world of one).
+class Runtime {
+ public:
+  Runtime(int& argc, char**& argv);
+  ~Runtime();
+  Runtime(const Runtime&) = delete;
+  Runtime& operator=(const Runtime&) = delete;
+
+  int rank() const;
+  int size() const;
+  int local_rank() const;  // among the ranks of this host
+  int local_size() const;
+  const std::string& host() const;
+
+  // Communicators of `extents` (whose ranks() must equal the communicator's size) over MPI, moving host memory of
+  // `device`. Collective over all ranks. On a meta device the communicators only count.
+  Mesh make_mesh(kernels::Device& device, MeshExtents extents);
+  // The same over the first extents.ranks() ranks of the world; the others get nullptr. Collective over all ranks.
+  // For tests that run many meshes in one job.
+  std::unique_ptr<Mesh> make_sub_mesh(kernels::Device& device, MeshExtents extents);
+
+ private:
+  struct State;
+  std::unique_ptr<State> state_;
+};
+
+// Runs `body` and returns its exit code. An exception on any rank is printed once with rank, host and place, and the
+// whole job ends with the exception's exit code (MPI_Abort when there are peers). Bad input that every rank sees alike
+// (Failure::configuration) is printed by rank 0 alone: one clear line.
+int run_guarded(Runtime& runtime, const char* program, int (*body)(Runtime&, int, char**), int argc, char** argv);
+
+}  // namespace lorashard::dist

@@ -1,0 +1,48 @@
+// A pipeline schedule is data: a pure function gives each rank its list of actions. The trainer executes the list, the
+// planner replays the same list against a clock.
+//
+//   gpipe        all forwards, then all backwards; Huang et al. 2019 (arXiv 1811.06965)
+//   1f1b         warm-up of stages - 1 - stage forwards, then one forward and one backward in turns;
+//                Narayanan et al. 2019 (PipeDream)
+//   interleaved  each rank holds `chunks` parts of the model (part c of rank r is model part c * stages + r), which
+//                shrinks the bubble by `chunks`; Narayanan et al. 2021 (arXiv 2104.04473), section 2.2. Any number of
+//                microbatches: the last group of `stages` microbatches may be short.
+#pragma once
+
+#include <string>
+#include <vector>
+
+namespace lorashard::dist {
+
+enum class ScheduleKind { gpipe, one_f_one_b, interleaved };
+const char* name(ScheduleKind kind);
+
+enum class ActionKind { receive_forward, forward, send_forward, receive_backward, backward, send_backward };
+const char* name(ActionKind kind);
+
+// `chunk` counts this rank's own model parts. A receive comes right before the forward or backward that uses it, a send
+// right after the one that made it.
+struct Action {
+  ActionKind kind;
+  int microbatch = 0;
+  int chunk = 0;
+  auto operator<=>(const Action&) const = default;
+};
+
+struct ScheduleShape {
+  ScheduleKind kind = ScheduleKind::one_f_one_b;
+  int stages = 1;
+  int microbatches = 1;
+  int chunks = 1;  // 1 unless interleaved
+};
+
+// Throws Failure::configuration for extents below 1, or chunks without interleaving.
+std::vector<Action> make_schedule(const ScheduleShape& shape, int stage);
+
+// Most forwards of any chunk whose backward has not run yet, at any time, on this stage: what activations are held.
+int peak_in_flight(const std::vector<Action>& actions);
+
+// One line per stage, "F0 F1 B0 ..." in time order, placed on a common clock where a forward takes 1 slot, a backward 2.
+std::string print_schedule(const ScheduleShape& shape);
+
+}  // namespace lorashard::dist

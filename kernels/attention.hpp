@@ -1,0 +1,39 @@
+// Causal self-attention without a stored T x T matrix: tiles of keys with a running softmax, and a backward pass that
+// recomputes the probabilities from the row's log-sum-exp. Dao et al. 2022 (arXiv 2205.14135), algorithms 1 and 4.
+#pragma once
+
+#include "kernels/device.hpp"
+
+namespace lorashard::kernels {
+
+// B sequences of T tokens; H heads of size D; G key/value heads (H is a multiple of G; G == H without grouping).
+struct AttentionShape {
+  Index batch = 0;      // B
+  Index length = 0;     // T
+  Index heads = 0;      // H, of this rank
+  Index kv_heads = 0;   // G, of this rank
+  Index head_size = 0;  // D
+  Index rows() const { return batch * length; }
+};
+
+// q (B*T, H*D), k and v (B*T, G*D), out (B*T, H*D): rows are (b, t), columns (head, d); column slices of one fused
+// matrix are fine. scores = q k^T / sqrt(D). log_sum (H, B*T) f32 gets each row's log-sum-exp of its scores; it may be
+// empty when no gradient needs it. Element types: all f32 or all bf16; softmax and sums in fp32.
+// Cost: 4 D FLOPs for each of the B H T (T + 1) / 2 visible pairs; q, k, v, out once.
+struct AttentionForward {
+  AttentionShape shape;
+  ConstMatrix q, k, v;
+  Matrix out;
+  Matrix log_sum;
+};
+void attention(Device& device, const AttentionForward& args);
+
+// dq, dk, dv are overwritten; same layouts as q, k, v. Cost: 10 D FLOPs a visible pair.
+struct AttentionBackward {
+  AttentionShape shape;
+  ConstMatrix q, k, v, out, log_sum, dout;
+  Matrix dq, dk, dv;
+};
+void attention(Device& device, const AttentionBackward& args);
+
+}  // namespace lorashard::kernels

@@ -1,0 +1,60 @@
+// Where the time went and what the work was, by phase. Each operation states its FLOPs and the bytes it must move
+// (inputs read once, outputs written once); the same numbers feed the plan, the live utilisation and the roofline.
+#pragma once
+
+#include <array>
+#include <chrono>
+
+#include "kernels/view.hpp"
+
+namespace lorashard::kernels {
+
+enum class Phase { matmul, adapter, attention, elementwise, loss, collectives, pipeline, optimizer, input, checkpoint, other };
+inline constexpr int kPhaseCount = 11;
+const char* name(Phase phase);
+
+struct Cost {
+  double flops = 0;
+  double bytes = 0;
+};
+
+// Time always belongs to exactly one phase (the innermost one entered), so the phases add up to the wall time.
+class Profile {
+ public:
+  struct Entry {
+    double seconds = 0;
+    double flops = 0;
+    double bytes = 0;
+    double sent_bytes = 0;  // handed to a collective or a send by this rank
+    Index calls = 0;
+  };
+
+  const Entry& entry(Phase phase) const { return entries_[static_cast<int>(phase)]; }
+  void record(Phase phase, Cost cost);
+  void record_sent(Phase phase, double bytes);
+  // Makes `phase` the one that time belongs to; returns the one before.
+  Phase enter(Phase phase);
+  // Starts again at zero.
+  void reset();
+
+ private:
+  using Clock = std::chrono::steady_clock;
+  std::array<Entry, kPhaseCount> entries_{};
+  Phase current_ = Phase::other;
+  Clock::time_point since_ = Clock::now();
+};
+
+// Attributes the time of a scope to a phase.
+class PhaseScope {
+ public:
+  PhaseScope(Profile& profile, Phase phase) : profile_(profile), before_(profile.enter(phase)) {}
+  ~PhaseScope() { profile_.enter(before_); }
+  PhaseScope(const PhaseScope&) = delete;
+  PhaseScope& operator=(const PhaseScope&) = delete;
+
+ private:
+  Profile& profile_;
+  Phase before_;
+};
+
+}  // namespace lorashard::kernels
