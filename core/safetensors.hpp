@@ -1,0 +1,55 @@
+// Reader of the safetensors format: eight bytes of header length, a JSON header, raw little-endian data. The file is
+// untrusted: lengths, offsets, overlaps, extents and types are checked before anything is allocated.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "kernels/view.hpp"
+
+namespace lorashard::core {
+
+using kernels::Index;
+
+enum class StoredType { f64, f32, f16, bf16, i64, i32, u8 };
+const char* name(StoredType type);
+
+class SafeTensors {
+ public:
+  struct Entry {
+    StoredType type;
+    std::vector<Index> extents;
+    std::uint64_t begin = 0, end = 0;  // bytes in the data section
+    Index count() const;               // elements
+  };
+
+  // One .safetensors file, or a "....safetensors.index.json" whose weight_map names the shards beside it.
+  // Throws Failure::configuration naming file, tensor, found and expected.
+  static SafeTensors open(const std::string& path);
+
+  const std::string& path() const { return path_; }
+  const std::map<std::string, Entry>& entries() const { return entries_; }
+  bool has(const std::string& tensor) const { return entries_.count(tensor) != 0; }
+  const Entry& entry(const std::string& tensor) const;  // throws when missing
+  // Elements [first, first + count) of a floating tensor in storage order, converted.
+  std::vector<float> read(const std::string& tensor, Index first, Index count) const;
+  std::vector<float> read(const std::string& tensor) const;
+  std::vector<double> read_double(const std::string& tensor) const;
+
+  // Checks a header that is in memory (what the fuzzer feeds): fills entries, throws as open does.
+  static std::map<std::string, Entry> parse_header(std::span<const char> json, std::uint64_t data_bytes,
+                                                   const std::string& path);
+
+ private:
+  struct Shard;
+  std::string path_;
+  std::map<std::string, Entry> entries_;
+  std::map<std::string, std::shared_ptr<Shard>> shard_of_;
+};
+
+}  // namespace lorashard::core
