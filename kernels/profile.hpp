@@ -4,6 +4,8 @@
 
 #include <array>
 #include <chrono>
+#include <compare>
+#include <map>
 
 #include "kernels/view.hpp"
 
@@ -16,6 +18,13 @@ const char* name(Phase phase);
 struct Cost {
   double flops = 0;
   double bytes = 0;
+};
+
+// A product of (m, k) by (k, n) operands of one type; a mixed product counts as f32.
+struct ProductShape {
+  Index m = 0, n = 0, k = 0;
+  DType dtype = DType::f32;
+  auto operator<=>(const ProductShape&) const = default;
 };
 
 // Time always belongs to exactly one phase (the innermost one entered), so the phases add up to the wall time.
@@ -32,6 +41,9 @@ class Profile {
   const Entry& entry(Phase phase) const { return entries_[static_cast<int>(phase)]; }
   void record(Phase phase, Cost cost);
   void record_sent(Phase phase, double bytes);
+  // Calls of each distinct product of Phase::matmul, from which `bench` weighs the library's own speed.
+  const std::map<ProductShape, Index>& products() const { return products_; }
+  void record(const ProductShape& shape);
   // Makes `phase` the one that time belongs to; returns the one before.
   Phase enter(Phase phase);
   // Starts again at zero.
@@ -40,6 +52,7 @@ class Profile {
  private:
   using Clock = std::chrono::steady_clock;
   std::array<Entry, kPhaseCount> entries_{};
+  std::map<ProductShape, Index> products_;
   Phase current_ = Phase::other;
   Clock::time_point since_ = Clock::now();
 };
