@@ -1,0 +1,86 @@
+// Extents and names of the oracle's tensors, and random values for them.
+#include <random>
+
+#include "tests/oracle/oracle.hpp"
+
+namespace lorashard::oracle {
+namespace {
+
+std::string layer_name(Index layer, const char* rest) { return "layers." + std::to_string(layer) + "." + rest; }
+
+bool ends_with(const std::string& name, const std::string& end) {
+  return name.size() >= end.size() && name.compare(name.size() - end.size(), end.size(), end) == 0;
+}
+
+}  // namespace
+
+std::vector<Named> named(Model& m) {
+  std::vector<Named> list{{"embedding.token.weight", &m.token}, {"embedding.position.weight", &m.position}};
+  for (std::size_t i = 0; i < m.blocks.size(); ++i) {
+    Block& b = m.blocks[i];
+    const auto add = [&](const char* rest, Array& array) { list.push_back({layer_name(i, rest), &array}); };
+    add("attention.norm.weight", b.norm1_weight), add("attention.norm.bias", b.norm1_bias);
+    add("attention.qkv.weight", b.qkv_weight), add("attention.qkv.bias", b.qkv_bias);
+    add("attention.o.weight", b.o_weight), add("attention.o.bias", b.o_bias);
+    add("ffn.norm.weight", b.norm2_weight), add("ffn.norm.bias", b.norm2_bias);
+    add("ffn.up.weight", b.up_weight), add("ffn.up.bias", b.up_bias);
+    add("ffn.down.weight", b.down_weight), add("ffn.down.bias", b.down_bias);
+  }
+  list.push_back({"norm.weight", &m.norm_weight});
+  list.push_back({"norm.bias", &m.norm_bias});
+  if (!m.shape.tied_head) list.push_back({"head.weight", &m.head});
+  return list;
+}
+
+std::string name_of(Index layer, Where where) {
+  switch (where) {
+    case Where::q: return layer_name(layer, "attention.qkv.q");
+    case Where::k: return layer_name(layer, "attention.qkv.k");
+    case Where::v: return layer_name(layer, "attention.qkv.v");
+    case Where::qkv: return layer_name(layer, "attention.qkv.qkv");
+    case Where::o: return layer_name(layer, "attention.o.o");
+    case Where::up: return layer_name(layer, "ffn.up.up");
+    case Where::down: return layer_name(layer, "ffn.down.down");
+  }
+  return {};
+}
+
+std::vector<Named> named(std::vector<Adapter>& adapters) {
+  std::vector<Named> list;
+  for (Adapter& adapter : adapters) {
+    list.push_back({name_of(adapter.layer, adapter.where) + ".lora_a", &adapter.a});
+    list.push_back({name_of(adapter.layer, adapter.where) + ".lora_b", &adapter.b});
+  }
+  return list;
+}
+
+Model zeros(const Shape& s) {
+  Model m;
+  m.shape = s;
+  m.token = Array(s.vocab, s.width);
+  m.position = Array(s.context, s.width);
+  m.norm_weight = m.norm_bias = Array(1, s.width);
+  if (!s.tied_head) m.head = Array(s.vocab, s.width);
+  Block b;
+  b.norm1_weight = b.norm1_bias = b.norm2_weight = b.norm2_bias = b.o_bias = b.down_bias = Array(1, s.width);
+  b.qkv_weight = Array(3 * s.width, s.width), b.qkv_bias = Array(1, 3 * s.width);
+  b.o_weight = Array(s.width, s.width);
+  b.up_weight = Array(s.ffn, s.width), b.up_bias = Array(1, s.ffn);
+  b.down_weight = Array(s.width, s.ffn);
+  m.blocks.assign(s.layers, b);
+  return m;
+}
+
+Model random_model(const Shape& shape, unsigned seed) {
+  Model m = zeros(shape);
+  std::mt19937 engine(seed);
+  std::normal_distribution<double> normal;
+  for (const Named& n : named(m)) {
+    const bool norm_weight = ends_with(n.name, "norm.weight");
+    const double scale = norm_weight ? 0.1 : n.array->rows == 1 ? 0.05 : 0.12;
+    for (double& x : n.array->values) x = static_cast<float>((norm_weight ? 1.0 : 0.0) + scale * normal(engine));
+  }
+  return m;
+}
+
+}  // namespace lorashard::oracle

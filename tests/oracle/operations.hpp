@@ -1,0 +1,41 @@
+// Every operation of the transformer and its gradient, in double, as the formula says it: no tiling, no fusing, nothing
+// shared with kernels/. Letters: N tokens (rows of a batch one after the other), C width, H heads, D head size, T length.
+// Gradients of inputs and weights are added to what is there.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "tests/oracle/array.hpp"
+
+namespace lorashard::oracle {
+
+// y (N,out) = x (N,in) w^T + b; w is (out,in), b (1,out) or empty.
+Array linear(const Array& x, const Array& w, const Array& b);
+// dx += dy w; dw += dy^T x; db += column sums of dy (unless db is empty).
+void linear_backward(const Array& x, const Array& w, const Array& dy, Array& dx, Array& dw, Array& db);
+
+// y = (x - mean) / sqrt(variance + eps) * weight + bias, per row; variance without Bessel's correction.
+Array layer_norm(const Array& x, const Array& weight, const Array& bias, double eps);
+void layer_norm_backward(const Array& x, const Array& weight, double eps, const Array& dy, Array& dx, Array& dweight,
+                         Array& dbias);
+
+// The tanh form, Hendrycks and Gimpel 2016.
+Array gelu(const Array& x);
+void gelu_backward(const Array& x, const Array& dy, Array& dx);
+
+// qkv (N,3C): q, k and v beside each other, head h in columns [h D, h D + D) of each. out (N,C) =
+// softmax(q k^T / sqrt(D), causal) v in every row of T tokens.
+Array attention(const Array& qkv, Index length, Index heads);
+void attention_backward(const Array& qkv, Index length, Index heads, const Array& dout, Array& dqkv);
+
+// x (N,C) = token[id] + position[n mod T].
+Array embedding(const std::vector<std::int32_t>& ids, Index length, const Array& token, const Array& position);
+void embedding_backward(const std::vector<std::int32_t>& ids, Index length, const Array& dx, Array& dtoken,
+                        Array& dposition);
+
+// Mean over the rows whose label is not -100 of the cross-entropy with target 1 - e on the label plus e / V everywhere.
+// dlogits, when not null, becomes its gradient.
+double cross_entropy(const Array& logits, const std::vector<std::int32_t>& labels, double smoothing, Array* dlogits);
+
+}  // namespace lorashard::oracle
