@@ -2,6 +2,7 @@
 // its initial value. Loading, planning, optimizer, checkpoint and printing walk this table; a family is a page here.
 #pragma once
 
+#include <cstdint>
 #include <string>
 #include <vector>
 
@@ -40,5 +41,8 @@ const TensorInfo& find(const std::vector<TensorInfo>& table, const std::string& 
 void check_divides(const ModelShape& shape, int tensor_extent);
 
 Index parameter_count(const ModelShape& shape);
+
+// The random stream that belongs to a tensor (or another use) called `name`: random.hpp.
+std::uint64_t stream_of(const std::string& name);
 
 }  // namespace lorashard::core
