@@ -20,14 +20,14 @@ struct Gemm {
   bool transpose_b = false;
   float alpha = 1.0f;
   float beta = 0.0f;
-  ConstMatrix bias;              // (1, N) or empty
+  ConstMatrix bias = {};         // (1, N) or empty
   Phase phase = Phase::matmul;   // adapter products say Phase::adapter
 };
 void gemm(Device& device, const Gemm& args);
 
 // A frozen weight W (out, in) in the storage its products want; only this header and whoever fills it know which.
-// Today f32 or bf16 (4-bit joins here). On the host the weight is reordered once to the layout that oneDNN asks for
-// when forward and backward products ask for the same one; otherwise it stays row-major.
+// Today f32 or bf16 (4-bit joins here), row-major: where oneDNN asks for another layout, it asks for blocks along
+// `in` in the forward product and along `out` in the backward one, and one copy cannot have both.
 class Weight {
  public:
   Weight() = default;
@@ -42,11 +42,10 @@ class Weight {
  private:
   friend void multiply(Device&, const struct WeightForward&);
   friend void multiply(Device&, const struct WeightBackward&);
-  Tensor storage_;  // (out, in) row-major, or the reordered bytes
+  Tensor storage_;  // (out, in)
   Index out_ = 0;
   Index in_ = 0;
   DType dtype_ = DType::f32;
-  bool reordered_ = false;
 };
 
 // y (M,out) = x (M,in) W^T + bias. y may be f32 when W is bf16 (a partial sum that is reduced next).
@@ -54,7 +53,7 @@ struct WeightForward {
   const Weight& weight;
   ConstMatrix x;
   Matrix y;
-  ConstMatrix bias;  // (1, out) or empty
+  ConstMatrix bias = {};  // (1, out) or empty
 };
 void multiply(Device& device, const WeightForward& args);
 
