@@ -3,6 +3,7 @@
 #pragma once
 
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "core/config.hpp"
@@ -23,6 +24,10 @@ std::string option_help();
 bool is_option(const std::string& key);
 // "section.key = value" lines for every key that differs from its default, in table order: parse(canonical(c)) == c.
 std::string canonical_text(const Config& config);
+
+// Completes a job whose keys are read: the model's extents become those of its base file (`base`; extents that the job
+// gives as well must agree) or, from nothing, get their defaults; `targets = all` and `length = 0` are spelled out.
+void complete_config(Config& config, const ModelShape* base);
 
 // Checks what one key alone cannot say, once the model's extents are known: targets the family has, layers that exist,
 // batch divisible by data ranks, microbatch by share, length against context, mesh against heads. `ranks` 0: unknown.
