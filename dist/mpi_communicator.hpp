@@ -4,11 +4,18 @@
 #include <mpi.h>
 
 #include "dist/communicator.hpp"
+#include "dist/watchdog.hpp"
 
 namespace lorashard::dist {
 
-// Takes over `comm` (freed by the destructor).
-std::unique_ptr<Communicator> make_mpi_communicator(kernels::Device& device, std::string axis, MPI_Comm comm);
+struct MpiOptions {
+  std::shared_ptr<Watchdog> watchdog;        // told of every wait; may be null
+  Index piece_elements = Index{1} << 30;     // most elements in one MPI call, whose counts are 32 bits wide
+};
+
+// Takes over `comm` (freed by the destructor). Sends that are still pending must not outlive the communicator.
+std::unique_ptr<Communicator> make_mpi_communicator(kernels::Device& device, std::string axis, MPI_Comm comm,
+                                                    MpiOptions options = {});
 
 // The MPI communicator underneath, for parallel files; MPI_COMM_NULL on a meta communicator.
 MPI_Comm mpi_comm(const Communicator& communicator);

@@ -1,0 +1,224 @@
+// Sums are bitwise the same on every rank by construction: each element is reduced on exactly one rank
+// (MPI_Reduce_scatter) and its bits are then copied to the others (MPI_Allgatherv). MPI_Allreduce would move the same
+// bytes for large data, but MPI only recommends, and does not promise, that every rank gets the same bits. For a fixed
+// number of ranks and extents Open MPI and MPICH choose one algorithm and one order, so a rerun repeats the bits too.
+//
+// No staging memory is taken here; what the MPI library allocates inside is not in the ledger.
+#include "dist/mpi_communicator.hpp"
+
+#include <algorithm>
+#include <cstring>
+
+#include "dist/counted_communicator.hpp"
+#include "dist/shard.hpp"
+
+namespace lorashard::dist {
+
+using kernels::DType;
+using kernels::Failure;
+using kernels::Phase;
+using kernels::text;
+
+namespace {
+
+MPI_Datatype mpi_type(DType dtype) { return dtype == DType::f32 ? MPI_FLOAT : MPI_UINT16_T; }
+
+MPI_Op mpi_op(Reduction reduction) { return reduction == Reduction::sum ? MPI_SUM : MPI_MAX; }
+
+std::string message_of(int code) {
+  char buffer[MPI_MAX_ERROR_STRING] = "";
+  int length = 0;
+  MPI_Error_string(code, buffer, &length);
+  return std::string(buffer, static_cast<std::size_t>(length));
+}
+
+// act(first, count) for consecutive pieces of [0, elements) of at most `limit` elements.
+template <class Act>
+void in_pieces(Index elements, Index limit, const Act& act) {
+  for (Index first = 0; first < elements; first += limit)
+    act(first, static_cast<int>(std::min(limit, elements - first)));
+}
+
+template <class Byte>
+Byte* element(const kernels::BasicMatrix<Byte>& data, Index i) {
+  return data.data + i * size_bytes(data.dtype);
+}
+
+class MpiCommunicator final : public CountedCommunicator {
+ public:
+  MpiCommunicator(kernels::Device& device, std::string axis, MPI_Comm comm, int rank, int size, MpiOptions options)
+      : CountedCommunicator(device, std::move(axis), rank, size), comm_(comm), options_(std::move(options)) {
+    if (options_.piece_elements < 1 || options_.piece_elements > Index{1} << 30)
+      kernels::fail(Failure::other, text("pieces of ", options_.piece_elements, " elements, expected 1 to 2^30"));
+    MPI_Comm_set_errhandler(comm_, MPI_ERRORS_RETURN);
+  }
+  ~MpiCommunicator() override {
+    int finalized = 0;
+    MPI_Finalized(&finalized);
+    if (!finalized) MPI_Comm_free(&comm_);
+  }
+  MPI_Comm comm() const { return comm_; }
+
+ private:
+  class PendingSend;
+
+  void move_all_reduce(Matrix data, Reduction reduction) override;
+  void move_all_gather(ConstMatrix part, Matrix whole) override;
+  void move_reduce_scatter(ConstMatrix whole, Matrix part) override;
+  void move_broadcast(Matrix data, int root) override;
+  std::unique_ptr<Pending> move_send(ConstMatrix data, int peer, int tag) override;
+  void move_receive(Matrix data, int peer, int tag) override;
+  std::vector<double> move_values(std::span<const double> values) override;
+  void move_nothing() override;
+
+  void reduce_piece(float* values, int count, MPI_Op op);
+  void broadcast_pieces(Matrix data, int root, const char* verb);
+  bool fits_one_call(const ConstMatrix& whole) const { return whole.count() <= options_.piece_elements; }
+
+  Watchdog::Scope waiting(const char* verb) const { return {options_.watchdog.get(), verb, axis()}; }
+  void require(int code, const char* verb) const {
+    if (code != MPI_SUCCESS) kernels::fail(Failure::communication, text(place(verb), ": ", message_of(code)));
+  }
+
+  MPI_Comm comm_;
+  MpiOptions options_;
+};
+
+void MpiCommunicator::reduce_piece(float* values, int count, MPI_Op op) {
+  std::vector<int> counts, firsts;
+  for (int rank = 0; rank < size(); ++rank) {
+    const Share share = even_share(count, rank, size());
+    counts.push_back(static_cast<int>(share.count));
+    firsts.push_back(static_cast<int>(share.first));
+  }
+  require(MPI_Reduce_scatter(MPI_IN_PLACE, values, counts.data(), MPI_FLOAT, op, comm_), "all_reduce");
+  // In place, MPI leaves this rank's share at the front.
+  std::memmove(values + firsts[rank()], values, counts[rank()] * sizeof(float));
+  require(MPI_Allgatherv(MPI_IN_PLACE, 0, MPI_DATATYPE_NULL, values, counts.data(), firsts.data(), MPI_FLOAT, comm_),
+          "all_reduce");
+}
+
+void MpiCommunicator::move_all_reduce(Matrix data, Reduction reduction) {
+  const Watchdog::Scope scope = waiting("all_reduce");
+  in_pieces(data.count(), options_.piece_elements, [&](Index first, int count) {
+    reduce_piece(reinterpret_cast<float*>(element(data, first)), count, mpi_op(reduction));
+  });
+}
+
+void MpiCommunicator::broadcast_pieces(Matrix data, int root, const char* verb) {
+  in_pieces(data.count(), options_.piece_elements, [&](Index first, int count) {
+    require(MPI_Bcast(element(data, first), count, mpi_type(data.dtype), root, comm_), verb);
+  });
+}
+
+// Beyond the counts of one call, rank after rank broadcasts its rows.
+void MpiCommunicator::move_all_gather(ConstMatrix part, Matrix whole) {
+  const Watchdog::Scope scope = waiting("all_gather");
+  const Matrix own = whole.row_range(rank() * part.rows, part.rows);
+  if (own.data != part.data) std::memcpy(own.data, part.data, static_cast<std::size_t>(part.bytes()));
+  if (fits_one_call(whole)) {
+    require(MPI_Allgather(MPI_IN_PLACE, 0, MPI_DATATYPE_NULL, whole.data, static_cast<int>(part.count()),
+                          mpi_type(part.dtype), comm_),
+            "all_gather");
+    return;
+  }
+  for (int root = 0; root < size(); ++root)
+    broadcast_pieces(whole.row_range(root * part.rows, part.rows), root, "all_gather");
+}
+
+// Beyond the counts of one call, the rows of one rank after the other are reduced to it.
+void MpiCommunicator::move_reduce_scatter(ConstMatrix whole, Matrix part) {
+  const Watchdog::Scope scope = waiting("reduce_scatter");
+  if (fits_one_call(whole)) {
+    require(MPI_Reduce_scatter_block(whole.data, part.data, static_cast<int>(part.count()), MPI_FLOAT, MPI_SUM, comm_),
+            "reduce_scatter");
+    return;
+  }
+  for (int root = 0; root < size(); ++root) {
+    const ConstMatrix rows = whole.row_range(root * part.rows, part.rows);
+    in_pieces(rows.count(), options_.piece_elements, [&](Index first, int count) {
+      require(MPI_Reduce(element(rows, first), element(part, first), count, MPI_FLOAT, MPI_SUM, root, comm_),
+              "reduce_scatter");
+    });
+  }
+}
+
+void MpiCommunicator::move_broadcast(Matrix data, int root) {
+  const Watchdog::Scope scope = waiting("broadcast");
+  broadcast_pieces(data, root, "broadcast");
+}
+
+class MpiCommunicator::PendingSend final : public Pending {
+ public:
+  explicit PendingSend(MpiCommunicator& communicator) : communicator_(communicator) {}
+  // An error of the send shows in the next verb; a destructor cannot report it.
+  ~PendingSend() override { wait_all(); }
+  void wait() override { communicator_.require(wait_all(), "send"); }
+
+  std::vector<MPI_Request> requests;
+
+ private:
+  int wait_all() {
+    if (requests.empty()) return MPI_SUCCESS;
+    const kernels::PhaseScope phase(communicator_.device().profile(), Phase::pipeline);
+    const Watchdog::Scope scope = communicator_.waiting("send");
+    const int code = MPI_Waitall(static_cast<int>(requests.size()), requests.data(), MPI_STATUSES_IGNORE);
+    requests.clear();
+    return code;
+  }
+  MpiCommunicator& communicator_;
+};
+
+std::unique_ptr<Pending> MpiCommunicator::move_send(ConstMatrix data, int peer, int tag) {
+  auto pending = std::make_unique<PendingSend>(*this);
+  in_pieces(data.count(), options_.piece_elements, [&](Index first, int count) {
+    MPI_Request request = MPI_REQUEST_NULL;
+    require(MPI_Isend(element(data, first), count, mpi_type(data.dtype), peer, tag, comm_, &request), "send");
+    pending->requests.push_back(request);
+  });
+  return pending;
+}
+
+// Pieces of one message have one tag: MPI keeps messages of one sender and tag in order.
+void MpiCommunicator::move_receive(Matrix data, int peer, int tag) {
+  const Watchdog::Scope scope = waiting("receive");
+  in_pieces(data.count(), options_.piece_elements, [&](Index first, int count) {
+    MPI_Status status;
+    require(MPI_Recv(element(data, first), count, mpi_type(data.dtype), peer, tag, comm_, &status), "receive");
+    int found = 0;
+    MPI_Get_count(&status, mpi_type(data.dtype), &found);
+    if (found != count)
+      kernels::fail(Failure::communication, text(place("receive"), ": expected ", count, " values from rank ", peer,
+                                                 " with tag ", tag, ", found ", found));
+  });
+}
+
+std::vector<double> MpiCommunicator::move_values(std::span<const double> values) {
+  const Watchdog::Scope scope = waiting("gather_values");
+  std::vector<double> all(values.size() * static_cast<std::size_t>(size()));
+  const int count = static_cast<int>(values.size());
+  require(MPI_Allgather(values.data(), count, MPI_DOUBLE, all.data(), count, MPI_DOUBLE, comm_), "gather_values");
+  return all;
+}
+
+void MpiCommunicator::move_nothing() {
+  const Watchdog::Scope scope = waiting("barrier");
+  require(MPI_Barrier(comm_), "barrier");
+}
+
+}  // namespace
+
+std::unique_ptr<Communicator> make_mpi_communicator(kernels::Device& device, std::string axis, MPI_Comm comm,
+                                                    MpiOptions options) {
+  int rank = 0, size = 0;
+  MPI_Comm_rank(comm, &rank);
+  MPI_Comm_size(comm, &size);
+  return std::make_unique<MpiCommunicator>(device, std::move(axis), comm, rank, size, std::move(options));
+}
+
+MPI_Comm mpi_comm(const Communicator& communicator) {
+  const auto* mpi = dynamic_cast<const MpiCommunicator*>(&communicator);
+  return mpi ? mpi->comm() : MPI_COMM_NULL;
+}
+
+}  // namespace lorashard::dist

@@ -1,0 +1,160 @@
+#include "dist/runtime.hpp"
+
+#include <mpi.h>
+
+#include <algorithm>
+#include <cstdio>
+#include <cstdlib>
+#include <filesystem>
+#include <new>
+#include <thread>
+
+#include "dist/mpi_communicator.hpp"
+#include "dist/watchdog.hpp"
+
+namespace lorashard::dist {
+
+using kernels::fail;
+using kernels::Failure;
+using kernels::text;
+
+namespace {
+
+// LORASHARD_WATCHDOG_S: seconds without an answer from the peers before the job is ended; 0 never ends it.
+double watchdog_limit_s() {
+  const char* value = std::getenv("LORASHARD_WATCHDOG_S");
+  if (!value) return 600;
+  char* end = nullptr;
+  const double limit_s = std::strtod(value, &end);
+  if (end == value || *end != '\0' || !(limit_s >= 0))
+    fail(Failure::configuration, text("LORASHARD_WATCHDOG_S: found '", value, "', expected seconds, 0 or more"));
+  return limit_s;
+}
+
+std::string host_name() {
+  char buffer[MPI_MAX_PROCESSOR_NAME] = "";
+  int length = 0;
+  MPI_Get_processor_name(buffer, &length);
+  return std::string(buffer, static_cast<std::size_t>(length));
+}
+
+// One write, so that lines of several ranks do not mix.
+void print_line(const std::string& line) { std::fputs((line + "\n").c_str(), stderr); }
+
+}  // namespace
+
+struct Runtime::State {
+  int rank = 0, size = 1;
+  int local_rank = 0, local_size = 1;
+  std::string host;
+  std::shared_ptr<Watchdog> watchdog;
+
+  // The group of all ranks that pass the same color, in the order of `place`.
+  std::unique_ptr<Communicator> split(kernels::Device& device, const char* axis, int color, int place) const {
+    MPI_Comm comm = MPI_COMM_NULL;
+    if (MPI_Comm_split(MPI_COMM_WORLD, color, place, &comm) != MPI_SUCCESS)
+      fail(Failure::communication, text("splitting the ranks over axis ", axis, ", rank ", rank, " of ", size));
+    return comm == MPI_COMM_NULL ? nullptr : make_mpi_communicator(device, axis, comm, {.watchdog = watchdog});
+  }
+};
+
+Runtime::Runtime(int& argc, char**& argv) : state_(std::make_unique<State>()) {
+  // All MPI calls come from the main thread; OpenMP threads and the watchdog make none (but for MPI_Abort).
+  int provided = 0;
+  MPI_Init_thread(&argc, &argv, MPI_THREAD_FUNNELED, &provided);
+  if (provided < MPI_THREAD_FUNNELED) fail(Failure::communication, "this MPI library does not support threads");
+  MPI_Comm_rank(MPI_COMM_WORLD, &state_->rank);
+  MPI_Comm_size(MPI_COMM_WORLD, &state_->size);
+  MPI_Comm local = MPI_COMM_NULL;
+  MPI_Comm_split_type(MPI_COMM_WORLD, MPI_COMM_TYPE_SHARED, state_->rank, MPI_INFO_NULL, &local);
+  MPI_Comm_rank(local, &state_->local_rank);
+  MPI_Comm_size(local, &state_->local_size);
+  MPI_Comm_free(&local);
+  state_->host = host_name();
+  const std::string self = text("lorashard: rank ", state_->rank, " (host ", state_->host, "): ");
+  state_->watchdog = std::make_shared<Watchdog>(watchdog_limit_s(), [self](const std::string& operation, double s) {
+    print_line(text(self, "no answer from the peers for ", std::llround(s), " s in ", operation));
+    MPI_Abort(MPI_COMM_WORLD, static_cast<int>(Failure::communication));
+  });
+}
+
+Runtime::~Runtime() {
+  state_->watchdog.reset();
+  MPI_Finalize();
+}
+
+int Runtime::rank() const { return state_->rank; }
+int Runtime::size() const { return state_->size; }
+int Runtime::local_rank() const { return state_->local_rank; }
+int Runtime::local_size() const { return state_->local_size; }
+const std::string& Runtime::host() const { return state_->host; }
+
+Mesh Runtime::make_mesh(kernels::Device& device, MeshExtents extents) {
+  if (extents.ranks() != size())
+    fail(Failure::configuration, text("the mesh ", to_string(extents), " has ", extents.ranks(), " ranks, found ",
+                                      size(), " started by mpirun"));
+  return std::move(*make_sub_mesh(device, extents));
+}
+
+std::unique_ptr<Mesh> Runtime::make_sub_mesh(kernels::Device& device, MeshExtents extents) {
+  if (extents.ranks() < 1 || extents.ranks() > size())
+    fail(Failure::configuration, text("the mesh ", to_string(extents), " does not fit on ", size(), " ranks"));
+  const bool inside = rank() < extents.ranks();
+  if (device.meta()) return inside ? std::make_unique<Mesh>(make_meta_mesh(device, extents, rank())) : nullptr;
+  const MeshPoint at = inside ? point_of(extents, rank()) : MeshPoint{};
+  const auto split = [&](const char* axis, int color, int place) {
+    return state_->split(device, axis, inside ? color : MPI_UNDEFINED, place);
+  };
+  Mesh::Communicators groups;
+  groups.world = split("world", 0, rank());
+  groups.tensor = split("tensor", at.data * extents.pipeline + at.pipeline, at.tensor);
+  groups.pipeline = split("pipeline", at.data * extents.tensor + at.tensor, at.pipeline);
+  groups.data = split("data", at.pipeline * extents.tensor + at.tensor, at.data);
+  groups.replica = split("replica", at.pipeline, at.data * extents.tensor + at.tensor);
+  return inside ? std::make_unique<Mesh>(extents, rank(), std::move(groups)) : nullptr;
+}
+
+namespace {
+
+struct Ending {
+  Failure failure = Failure::other;
+  std::string line;
+};
+
+// Ends the job. Ranks above 0 wait first: where all ranks see the same error, rank 0 has then printed it and ended
+// them; where only some do, the first of them speaks.
+int end_job(const Runtime& runtime, const Ending& ending) {
+  const int code = static_cast<int>(ending.failure);
+  if (runtime.rank() > 0)
+    std::this_thread::sleep_for(std::chrono::milliseconds(500 + 100 * std::min(runtime.rank(), 20)));
+  print_line(ending.line);
+  if (runtime.size() > 1) MPI_Abort(MPI_COMM_WORLD, code);
+  return code;
+}
+
+std::string place_of(const Runtime& runtime) { return text("rank ", runtime.rank(), " (host ", runtime.host(), "): "); }
+
+Ending ending_of(const Runtime& runtime, const char* program, const kernels::Error& error) {
+  if (error.failure() == Failure::configuration) return {error.failure(), text(program, ": ", error.what())};
+  const std::string file = std::filesystem::path(error.where().file_name()).filename();
+  return {error.failure(), text(program, ": ", place_of(runtime), error.what(), " [", file, ":",
+                                error.where().line(), "]")};
+}
+
+}  // namespace
+
+int run_guarded(Runtime& runtime, const char* program, int (*body)(Runtime&, int, char**), int argc, char** argv) {
+  Ending ending;
+  try {
+    return body(runtime, argc, argv);
+  } catch (const kernels::Error& error) {
+    ending = ending_of(runtime, program, error);
+  } catch (const std::bad_alloc&) {
+    ending = {Failure::memory, text(program, ": ", place_of(runtime), "out of host memory")};
+  } catch (const std::exception& error) {
+    ending = {Failure::other, text(program, ": ", place_of(runtime), error.what())};
+  }
+  return end_job(runtime, ending);
+}
+
+}  // namespace lorashard::dist
