@@ -9,8 +9,8 @@
 namespace lorashard::dist {
 
 struct MpiOptions {
-  std::shared_ptr<Watchdog> watchdog;        // told of every wait; may be null
-  Index piece_elements = Index{1} << 30;     // most elements in one MPI call, whose counts are 32 bits wide
+  std::shared_ptr<Watchdog> watchdog = nullptr;  // told of every wait
+  Index piece_elements = Index{1} << 30;         // most elements in one MPI call, whose counts are 32 bits wide
 };
 
 // Takes over `comm` (freed by the destructor). Sends that are still pending must not outlive the communicator.

@@ -3,6 +3,7 @@
 #include <mpi.h>
 
 #include <algorithm>
+#include <cmath>
 #include <cstdio>
 #include <cstdlib>
 #include <filesystem>
@@ -59,6 +60,7 @@ struct Runtime::State {
 };
 
 Runtime::Runtime(int& argc, char**& argv) : state_(std::make_unique<State>()) {
+  const double limit_s = watchdog_limit_s();  // before MPI is started: may throw
   // All MPI calls come from the main thread; OpenMP threads and the watchdog make none (but for MPI_Abort).
   int provided = 0;
   MPI_Init_thread(&argc, &argv, MPI_THREAD_FUNNELED, &provided);
@@ -72,7 +74,7 @@ Runtime::Runtime(int& argc, char**& argv) : state_(std::make_unique<State>()) {
   MPI_Comm_free(&local);
   state_->host = host_name();
   const std::string self = text("lorashard: rank ", state_->rank, " (host ", state_->host, "): ");
-  state_->watchdog = std::make_shared<Watchdog>(watchdog_limit_s(), [self](const std::string& operation, double s) {
+  state_->watchdog = std::make_shared<Watchdog>(limit_s, [self](const std::string& operation, double s) {
     print_line(text(self, "no answer from the peers for ", std::llround(s), " s in ", operation));
     MPI_Abort(MPI_COMM_WORLD, static_cast<int>(Failure::communication));
   });

@@ -12,6 +12,7 @@ namespace lorashard::dist {
 // One per process, made first in main. Works without mpirun too (a world of one).
 class Runtime {
  public:
+  // Throws Failure::configuration for a LORASHARD_WATCHDOG_S that is no number of seconds, before MPI is started.
   Runtime(int& argc, char**& argv);
   ~Runtime();
   Runtime(const Runtime&) = delete;
