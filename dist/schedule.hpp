@@ -6,7 +6,10 @@
 //                Narayanan et al. 2019 (PipeDream)
 //   interleaved  each rank holds `chunks` parts of the model (part c of rank r is model part c * stages + r), which
 //                shrinks the bubble by `chunks`; Narayanan et al. 2021 (arXiv 2104.04473), section 2.2. Any number of
-//                microbatches: the last group of `stages` microbatches may be short.
+//                microbatches: the last group of `stages` microbatches may be short. With one chunk it is 1f1b.
+//
+// All of them run the backwards of a chunk in the order of the microbatches, so gradients are summed in one order and
+// are bit for bit the same under any schedule.
 #pragma once
 
 #include <string>
@@ -42,7 +45,17 @@ std::vector<Action> make_schedule(const ScheduleShape& shape, int stage);
 // Most forwards of any chunk whose backward has not run yet, at any time, on this stage: what activations are held.
 int peak_in_flight(const std::vector<Action>& actions);
 
-// One line per stage, "F0 F1 B0 ..." in time order, placed on a common clock where a forward takes 1 slot, a backward 2.
+// Where a send or receive of `stage` goes: the peer on the pipeline axis and a tag that is the same on both sides and
+// differs between all messages of a step. Part c on the last stage is followed by part c + 1 on stage 0; with one stage
+// the peer is the stage itself.
+struct Route {
+  int peer = 0;
+  int tag = 0;
+};
+Route route(const ScheduleShape& shape, int stage, const Action& action);
+
+// One line per stage, "F0 F1 B0 ..." in time order, placed on a common clock where a forward takes 1 slot and a
+// backward 2; "." is an idle slot. With chunks, F3.1 is microbatch 3 of chunk 1.
 std::string print_schedule(const ScheduleShape& shape);
 
 }  // namespace lorashard::dist

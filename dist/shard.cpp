@@ -11,7 +11,8 @@ using kernels::text;
 
 Share even_share(Index extent, int part, int parts) {
   if (extent < 0 || part < 0 || part >= parts)
-    fail(Failure::other, text("share ", part, " of ", parts, " of an extent of ", extent, ": expected 0 <= part < parts"));
+    fail(Failure::other,
+         text("share ", part, " of ", parts, " of an extent of ", extent, ": expected 0 <= part < parts"));
   const Index base = extent / parts;
   const Index rest = extent % parts;
   return {part * base + std::min<Index>(part, rest), base + (part < rest ? 1 : 0)};
