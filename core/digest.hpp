@@ -5,6 +5,7 @@
 
 #include <cstdint>
 #include <string>
+#include <vector>
 
 #include "dist/communicator.hpp"
 #include "dist/shard.hpp"
@@ -26,7 +27,8 @@ Digest digest_of(kernels::ConstMatrix m, const dist::AxisCut& rows, const dist::
 // Of a byte string (configs, names, integer arrays).
 Digest digest_of(const void* data, std::size_t bytes);
 
-// The sum over the ranks of a group.
+// The sum over the ranks of a group; of many digests in one exchange.
 Digest sum_of(dist::Communicator& communicator, const Digest& digest);
+std::vector<Digest> sums_of(dist::Communicator& communicator, const std::vector<Digest>& digests);
 
 }  // namespace lorashard::core

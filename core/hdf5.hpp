@@ -28,6 +28,8 @@ class H5Handle {
   H5Handle(H5Handle&& other) noexcept : id_(std::exchange(other.id_, H5I_INVALID_HID)) {}
   H5Handle& operator=(H5Handle&& other) noexcept;
   hid_t id() const { return id_; }
+  // Lets go without closing.
+  hid_t release() { return std::exchange(id_, H5I_INVALID_HID); }
 
  private:
   hid_t id_ = H5I_INVALID_HID;
@@ -40,6 +42,11 @@ class H5File {
   // Creates (truncates) `path`; collective over `communicator` through MPI-IO, or serial with MPI_COMM_SELF.
   // Objects carry no times, so equal content gives equal bytes.
   static H5File create(const std::string& path, MPI_Comm communicator);
+  // A file that is being written and was not closed is given up: its content is lost, nothing is thrown. On a full disk
+  // closing fails time and again, and a file shared by many ranks can only be closed by all of them together.
+  ~H5File();
+  H5File(H5File&&) = default;
+  H5File& operator=(H5File&&) = default;
 
   const std::string& path() const { return path_; }
   bool exists(const std::string& name) const;
@@ -66,7 +73,7 @@ class H5File {
   void read(const std::string& name, const dist::AxisCut& rows, const dist::AxisCut& cols, kernels::Matrix to) const;
   void write(const std::string& name, const dist::AxisCut& rows, const dist::AxisCut& cols, kernels::ConstMatrix from);
 
-  // Flat integer arrays (tokens, offsets).
+  // Flat integer arrays (tokens, offsets). Writing creates the array; each is written once.
   Index array_length(const std::string& name) const;
   void write_array(const std::string& name, const std::vector<std::int32_t>& values);
   void write_array(const std::string& name, const std::vector<std::int64_t>& values);
@@ -78,9 +85,23 @@ class H5File {
   void close();
 
  private:
-  H5File(std::string path, H5Handle file) : path_(std::move(path)), file_(std::move(file)) {}
+  enum class Use { reading, writing_alone, writing_together };
+  H5File(std::string path, H5Handle file, Use use) : path_(std::move(path)), file_(std::move(file)), use_(use) {}
+  void set_attribute(const std::string& name, const std::string& attribute, hid_t type, const void* value);
+  // The object, reached through hard links only.
+  H5Handle object(const std::string& name) const;
+  H5Handle attribute(const std::string& name, const std::string& attribute) const;
+  // A dataset that is plainly stored inside this file, with its extents; `rank` of them are expected.
+  H5Handle dataset(const std::string& name, int rank, hsize_t* extents) const;
+  H5Handle create_dataset(const std::string& name, hid_t type, int rank, const hsize_t* extents);
+  template <class T>
+  void write_integers(const std::string& name, const std::vector<T>& values);
+  template <class T>
+  std::vector<T> read_integers(const std::string& name, Index first, Index count) const;
+
   std::string path_;
   H5Handle file_;
+  Use use_;
 };
 
 }  // namespace lorashard::core

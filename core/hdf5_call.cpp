@@ -1,0 +1,60 @@
+#include "core/hdf5_call.hpp"
+
+#include <cstring>
+
+#include "core/quote.hpp"
+#include "kernels/error.hpp"
+
+namespace lorashard::core {
+namespace {
+
+std::string between(const std::string& text, const char* before, char after) {
+  const auto at = text.find(before);
+  if (at == std::string::npos) return "";
+  const auto first = at + std::strlen(before);
+  return text.substr(first, text.find(after, first) - first);
+}
+
+// The entry the library pushed first is the nearest to the cause. System errors hide inside it as error message = '...'.
+std::string innermost_reason() {
+  std::string reason;
+  const auto keep_first = [](unsigned n, const H5E_error2_t* entry, void* to) -> herr_t {
+    if (n == 0 && entry->desc) *static_cast<std::string*>(to) = entry->desc;
+    return 0;
+  };
+  H5Ewalk2(H5E_DEFAULT, H5E_WALK_UPWARD, keep_first, &reason);
+  H5Eclear2(H5E_DEFAULT);
+  const std::string system = between(reason, "error message = '", '\'');
+  if (!system.empty()) return system;
+  const std::string plain = quoted(reason);
+  return plain.substr(1, plain.size() - 2);
+}
+
+std::string where(const H5Place& place) {
+  return place.object.empty() ? place.file : place.file + ": " + quoted(place.object);
+}
+
+}  // namespace
+
+void prepare_hdf5() {
+  static const bool done = [] {
+    H5dont_atexit();
+    H5open();
+    H5Eset_auto2(H5E_DEFAULT, nullptr, nullptr);
+    H5PLset_loading_state(0);
+    return true;
+  }();
+  static_cast<void>(done);
+}
+
+void fail_hdf5(const H5Place& place, const std::string& problem) {
+  const std::string reason = innermost_reason();
+  kernels::fail(kernels::Failure::storage,
+                kernels::text(where(place), ": cannot ", problem, reason.empty() ? "" : ": ", reason));
+}
+
+void refuse_hdf5(const H5Place& place, const std::string& problem) {
+  kernels::fail(kernels::Failure::storage, kernels::text(where(place), ": ", problem));
+}
+
+}  // namespace lorashard::core
