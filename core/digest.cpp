@@ -1,6 +1,6 @@
 #include "core/digest.hpp"
 
-#include <array>
+#include <algorithm>
 #include <bit>
 #include <cstring>
 #include <vector>
@@ -10,6 +10,7 @@ namespace {
 
 using kernels::ConstMatrix;
 using kernels::Failure;
+using kernels::Index;
 
 // Three members of the family of 64-bit bijections x ^= x >> a; x *= m; ... of Steele, Lea and Flood 2014 (SplitMix),
 // with the constants of Stafford's variants 13, 9 and 4.
@@ -69,7 +70,9 @@ std::string Digest::hex() const {
 }
 
 Digest Digest::from_hex(const std::string& hex) {
-  const auto refuse = [] { kernels::fail(Failure::storage, "a digest is 32 hexadecimal digits 0-9 a-f, found other text"); };
+  const auto refuse = [] {
+    kernels::fail(Failure::storage, "a digest is 32 hexadecimal digits 0-9 a-f, found other text");
+  };
   if (hex.size() != 32) refuse();
   Digest digest;
   for (int i = 0; i < 32; ++i) {
@@ -119,6 +122,8 @@ std::vector<Digest> sums_of(dist::Communicator& communicator, const std::vector<
   return sums;
 }
 
-Digest sum_of(dist::Communicator& communicator, const Digest& digest) { return sums_of(communicator, {digest}).front(); }
+Digest sum_of(dist::Communicator& communicator, const Digest& digest) {
+  return sums_of(communicator, {digest}).front();
+}
 
 }  // namespace lorashard::core

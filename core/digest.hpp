@@ -18,8 +18,8 @@ struct Digest {
   std::uint64_t low = 0;
   Digest& operator+=(const Digest& other);
   bool operator==(const Digest&) const = default;
-  std::string hex() const;                       // 32 hexadecimal digits
-  static Digest from_hex(const std::string&);    // throws Failure::storage
+  std::string hex() const;                     // 32 hexadecimal digits
+  static Digest from_hex(const std::string&);  // throws Failure::storage
 };
 
 // m is this rank's part (host memory, f32 or bf16) of a global matrix with the cuts given.

@@ -13,8 +13,6 @@
 namespace lorashard::core {
 namespace {
 
-using kernels::text;
-
 // Longest text attribute: a job file is a few kilobytes; a hostile length must not become an allocation.
 constexpr std::size_t kMostText = 1 << 20;
 
@@ -23,14 +21,29 @@ const std::string kWholeFile;
 void close_id(hid_t id) noexcept {
   if (id < 0) return;
   switch (H5Iget_type(id)) {
-    case H5I_FILE: H5Fclose(id); break;
-    case H5I_GROUP: H5Gclose(id); break;
-    case H5I_DATATYPE: H5Tclose(id); break;
-    case H5I_DATASPACE: H5Sclose(id); break;
-    case H5I_DATASET: H5Dclose(id); break;
-    case H5I_ATTR: H5Aclose(id); break;
-    case H5I_GENPROP_LST: H5Pclose(id); break;
-    default: break;
+    case H5I_FILE:
+      H5Fclose(id);
+      break;
+    case H5I_GROUP:
+      H5Gclose(id);
+      break;
+    case H5I_DATATYPE:
+      H5Tclose(id);
+      break;
+    case H5I_DATASPACE:
+      H5Sclose(id);
+      break;
+    case H5I_DATASET:
+      H5Dclose(id);
+      break;
+    case H5I_ATTR:
+      H5Aclose(id);
+      break;
+    case H5I_GENPROP_LST:
+      H5Pclose(id);
+      break;
+    default:
+      break;
   }
 }
 
@@ -39,7 +52,7 @@ void check_openable(const std::string& path) {
   const H5Place place{path, kWholeFile};
   struct stat status {};
   if (::stat(path.c_str(), &status) != 0 || ::access(path.c_str(), R_OK) != 0)
-    refuse_hdf5(place, text("cannot open: ", std::strerror(errno)));
+    refuse_hdf5(place, "cannot open: ", std::strerror(errno));
   if (!S_ISREG(status.st_mode)) refuse_hdf5(place, "found a directory or device, expected an HDF5 file");
   if (status.st_size == 0) refuse_hdf5(place, "found an empty file, expected an HDF5 file");
 }
@@ -57,7 +70,6 @@ H5Handle& H5Handle::operator=(H5Handle&& other) noexcept {
 }
 
 H5File H5File::open(const std::string& path) {
-  prepare_hdf5();
   check_openable(path);
   const H5Place place{path, kWholeFile};
   const H5Handle access(checked(H5Pcreate(H5P_FILE_ACCESS), place, "open"));
@@ -69,7 +81,6 @@ H5File H5File::open(const std::string& path) {
 }
 
 H5File H5File::create(const std::string& path, MPI_Comm communicator) {
-  prepare_hdf5();
   const H5Place place{path, kWholeFile};
   if (communicator == MPI_COMM_NULL) refuse_hdf5(place, "cannot create: a planned run has no ranks to write it");
   int size = 1;
@@ -78,6 +89,8 @@ H5File H5File::create(const std::string& path, MPI_Comm communicator) {
   checked(H5Pset_file_locking(access.id(), false, true), place, "create");
   // The layout of 1.8 keeps a checksum in every piece of metadata, so damage is found when a file is opened.
   checked(H5Pset_libver_bounds(access.id(), H5F_LIBVER_V18, H5F_LIBVER_V18), place, "create");
+  // Without this, small writes wait in a buffer until a dataset is closed, and an error there goes nowhere.
+  checked(H5Pset_sieve_buf_size(access.id(), 0), place, "create");
   if (size > 1) checked(H5Pset_fapl_mpio(access.id(), communicator, MPI_INFO_NULL), place, "create");
   const H5Handle creation(checked(H5Pcreate(H5P_FILE_CREATE), place, "create"));
   checked(H5Pset_obj_track_times(creation.id(), false), place, "create");
@@ -89,7 +102,7 @@ H5File H5File::create(const std::string& path, MPI_Comm communicator) {
 H5File::~H5File() {
   if (file_.id() < 0 || use_ == Use::reading) return;
   if (use_ == Use::writing_together) {
-    file_.release();  // the library closes it when MPI ends, or the job is being aborted
+    file_.release();  // left to the end of the process: the peers may never come to close it
     return;
   }
   // Emptied first, so that what the library still holds back finds room on a full disk.
@@ -142,11 +155,11 @@ H5Handle H5File::attribute(const std::string& name, const std::string& attribute
   const H5Place place{path_, name};
   const H5Handle owner = object(name);
   if (checked(H5Aexists(owner.id(), attribute.c_str()), place, "look up an attribute") == 0)
-    refuse_hdf5(place, text("attribute '", attribute, "' is missing"));
+    refuse_hdf5(place, "attribute '", attribute, "' is missing");
   H5Handle handle(checked(H5Aopen(owner.id(), attribute.c_str(), H5P_DEFAULT), place, "open an attribute"));
   const H5Handle space(checked(H5Aget_space(handle.id()), place, "read an attribute"));
   if (H5Sget_simple_extent_npoints(space.id()) != 1)
-    refuse_hdf5(place, text("attribute '", attribute, "' holds many values, expected one"));
+    refuse_hdf5(place, "attribute '", attribute, "' holds many values, expected one");
   return handle;
 }
 
@@ -155,10 +168,10 @@ std::string H5File::text(const std::string& name, const std::string& attribute) 
   const H5Handle handle = this->attribute(name, attribute);
   const H5Handle type(checked(H5Aget_type(handle.id()), place, "read an attribute"));
   if (H5Tget_class(type.id()) != H5T_STRING || H5Tis_variable_str(type.id()) != 0)
-    refuse_hdf5(place, kernels::text("attribute '", attribute, "' is of another kind, expected text of fixed length"));
+    refuse_hdf5(place, "attribute '", attribute, "' is of another kind, expected text of fixed length");
   const std::size_t bytes = H5Tget_size(type.id());
   if (bytes > kMostText)
-    refuse_hdf5(place, kernels::text("attribute '", attribute, "' has ", bytes, " bytes, expected at most ", kMostText));
+    refuse_hdf5(place, "attribute '", attribute, "' has ", bytes, " bytes, expected at most ", kMostText);
   std::string value(bytes, '\0');
   checked(H5Aread(handle.id(), type.id(), value.data()), place, "read an attribute");
   return value.substr(0, value.find('\0'));
@@ -169,7 +182,7 @@ std::int64_t H5File::integer(const std::string& name, const std::string& attribu
   const H5Handle handle = this->attribute(name, attribute);
   const H5Handle type(checked(H5Aget_type(handle.id()), place, "read an attribute"));
   if (H5Tequal(type.id(), H5T_STD_I64LE) <= 0)
-    refuse_hdf5(place, kernels::text("attribute '", attribute, "' is of another kind, expected a 64-bit integer"));
+    refuse_hdf5(place, "attribute '", attribute, "' is of another kind, expected a 64-bit integer");
   std::int64_t value = 0;
   checked(H5Aread(handle.id(), H5T_NATIVE_INT64, &value), place, "read an attribute");
   return value;
@@ -180,7 +193,7 @@ double H5File::real(const std::string& name, const std::string& attribute) const
   const H5Handle handle = this->attribute(name, attribute);
   const H5Handle type(checked(H5Aget_type(handle.id()), place, "read an attribute"));
   if (H5Tequal(type.id(), H5T_IEEE_F64LE) <= 0)
-    refuse_hdf5(place, kernels::text("attribute '", attribute, "' is of another kind, expected a 64-bit real"));
+    refuse_hdf5(place, "attribute '", attribute, "' is of another kind, expected a 64-bit real");
   double value = 0;
   checked(H5Aread(handle.id(), H5T_NATIVE_DOUBLE, &value), place, "read an attribute");
   return value;
@@ -192,15 +205,15 @@ void H5File::set_attribute(const std::string& name, const std::string& attribute
   const H5Handle space(checked(H5Screate(H5S_SCALAR), place, "write an attribute"));
   if (H5Aexists(owner.id(), attribute.c_str()) > 0)
     checked(H5Adelete(owner.id(), attribute.c_str()), place, "replace an attribute");
-  const H5Handle handle(checked(
-      H5Acreate2(owner.id(), attribute.c_str(), type, space.id(), H5P_DEFAULT, H5P_DEFAULT), place, "add an attribute"));
+  const H5Handle handle(checked(H5Acreate2(owner.id(), attribute.c_str(), type, space.id(), H5P_DEFAULT, H5P_DEFAULT),
+                                place, "add an attribute"));
   checked(H5Awrite(handle.id(), type, value), place, "write an attribute");
 }
 
 void H5File::set_text(const std::string& name, const std::string& attribute, const std::string& value) {
   const H5Place place{path_, name};
   if (value.size() > kMostText)
-    refuse_hdf5(place, kernels::text("attribute '", attribute, "' of ", value.size(), " bytes, at most ", kMostText));
+    refuse_hdf5(place, "attribute '", attribute, "' of ", value.size(), " bytes, at most ", kMostText);
   const H5Handle type(checked(H5Tcopy(H5T_C_S1), place, "write an attribute"));
   checked(H5Tset_size(type.id(), std::max<std::size_t>(1, value.size())), place, "write an attribute");
   checked(H5Tset_strpad(type.id(), H5T_STR_NULLPAD), place, "write an attribute");

@@ -3,7 +3,6 @@
 #include <cstring>
 
 #include "core/quote.hpp"
-#include "kernels/error.hpp"
 
 namespace lorashard::core {
 namespace {
@@ -15,7 +14,8 @@ std::string between(const std::string& text, const char* before, char after) {
   return text.substr(first, text.find(after, first) - first);
 }
 
-// The entry the library pushed first is the nearest to the cause. System errors hide inside it as error message = '...'.
+// The entry the library pushed first is the nearest to the cause. System errors hide inside it as error message =
+// '...'.
 std::string innermost_reason() {
   std::string reason;
   const auto keep_first = [](unsigned n, const H5E_error2_t* entry, void* to) -> herr_t {
@@ -34,23 +34,23 @@ std::string where(const H5Place& place) {
   return place.object.empty() ? place.file : place.file + ": " + quoted(place.object);
 }
 
+// Before main, so before MPI starts: a library that finds MPI running hooks itself into MPI_Finalize and closes all files
+// there, which crashes over a file that a full disk has kept from closing. For the same reason it gets no exit handler.
+// Its own printing of errors and its loading of plug-in filters end here too.
+[[maybe_unused]] const bool prepared = [] {
+  H5dont_atexit();
+  H5open();
+  H5Eset_auto2(H5E_DEFAULT, nullptr, nullptr);
+  H5PLset_loading_state(0);
+  return true;
+}();
+
 }  // namespace
 
-void prepare_hdf5() {
-  static const bool done = [] {
-    H5dont_atexit();
-    H5open();
-    H5Eset_auto2(H5E_DEFAULT, nullptr, nullptr);
-    H5PLset_loading_state(0);
-    return true;
-  }();
-  static_cast<void>(done);
-}
-
-void fail_hdf5(const H5Place& place, const std::string& problem) {
+void fail_hdf5(const H5Place& place, const char* trying) {
   const std::string reason = innermost_reason();
   kernels::fail(kernels::Failure::storage,
-                kernels::text(where(place), ": cannot ", problem, reason.empty() ? "" : ": ", reason));
+                kernels::text(where(place), ": cannot ", trying, reason.empty() ? "" : ": ", reason));
 }
 
 void refuse_hdf5(const H5Place& place, const std::string& problem) {

@@ -1,10 +1,12 @@
-// Calls of the HDF5 library with their results checked: a negative one becomes Failure::storage, one line with the file,
-// the object, what was tried and the library's innermost reason.
+// Calls of the HDF5 library with their results checked: a negative one becomes Failure::storage, one line with the
+// file, the object, what was tried and the library's innermost reason.
 #pragma once
 
 #include <hdf5.h>
 
 #include <string>
+
+#include "kernels/error.hpp"
 
 namespace lorashard::core {
 
@@ -14,12 +16,14 @@ struct H5Place {
   const std::string& object;
 };
 
-// Before the first call: no exit handler (it would crash or loop over files that a full disk keeps from closing), no
-// error printing, no plug-in filters.
-void prepare_hdf5();
-
-[[noreturn]] void fail_hdf5(const H5Place& place, const std::string& problem);  // with the library's reason
-[[noreturn]] void refuse_hdf5(const H5Place& place, const std::string& problem);  // ours alone
+// "<place>: cannot <trying>: <the library's reason>".
+[[noreturn]] void fail_hdf5(const H5Place& place, const char* trying);
+// "<place>: <problem>", for what only this program objects to.
+[[noreturn]] void refuse_hdf5(const H5Place& place, const std::string& problem);
+template <class... Parts>
+[[noreturn]] void refuse_hdf5(const H5Place& place, const Parts&... problem) {
+  refuse_hdf5(place, kernels::text(problem...));
+}
 
 template <class Result>
 Result checked(Result result, const H5Place& place, const char* trying) {

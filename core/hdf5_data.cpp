@@ -12,7 +12,6 @@ namespace {
 using kernels::ConstMatrix;
 using kernels::DType;
 using kernels::Matrix;
-using kernels::text;
 
 // MPI-IO counts are 32-bit inside some libraries; larger transfers are cut into rows of at most this much.
 constexpr Index kMostTransfer_bytes = Index{256} << 20;
@@ -56,13 +55,13 @@ void for_each_piece(const H5Place& place, const dist::AxisCut& rows, const dist:
 void check_cuts(const H5Place& place, const H5File::MatrixInfo& info, const dist::AxisCut& rows,
                 const dist::AxisCut& cols, const ConstMatrix& m) {
   if (info.rows != rows.global_extent() || info.cols != cols.global_extent())
-    refuse_hdf5(place, text("found ", info.rows, "x", info.cols, ", expected ", rows.global_extent(), "x",
-                            cols.global_extent()));
+    refuse_hdf5(place, "found ", info.rows, "x", info.cols, ", expected ", rows.global_extent(), "x",
+                cols.global_extent());
   if (m.rows != rows.local_extent() || m.cols != cols.local_extent() || m.dtype != info.dtype)
     kernels::fail(kernels::Failure::other,
-                  text(place.file, ": ", place.object, ": memory is ", kernels::extents(m), " ", name(m.dtype),
-                       ", the cuts and the file give ", rows.local_extent(), "x", cols.local_extent(), " ",
-                       name(info.dtype)));
+                  kernels::text(place.file, ": ", place.object, ": memory is ", kernels::extents(m), " ", name(m.dtype),
+                                ", the cuts and the file give ", rows.local_extent(), "x", cols.local_extent(), " ",
+                                name(info.dtype)));
 }
 
 }  // namespace
@@ -77,7 +76,7 @@ H5Handle H5File::dataset(const std::string& name, int rank, hsize_t* extents) co
     refuse_hdf5(place, "data that is filtered, chunked, virtual or outside of the file is refused");
   const H5Handle space(checked(H5Dget_space(set.id()), place, "examine"));
   const int found = H5Sis_simple(space.id()) > 0 ? H5Sget_simple_extent_ndims(space.id()) : -1;
-  if (found != rank) refuse_hdf5(place, text("found ", found, " extents, expected ", rank));
+  if (found != rank) refuse_hdf5(place, "found ", found, " extents, expected ", rank);
   checked(H5Sget_simple_extent_dims(space.id(), extents, nullptr), place, "examine");
   const H5Handle type(checked(H5Dget_type(set.id()), place, "examine"));
   hsize_t bytes = H5Tget_size(type.id());
@@ -92,7 +91,7 @@ H5Handle H5File::dataset(const std::string& name, int rank, hsize_t* extents) co
   checked(H5Fget_filesize(file_.id(), &file_bytes), place, "examine");
   const haddr_t at = H5Dget_offset(set.id());
   if (at == HADDR_UNDEF || H5Dget_storage_size(set.id()) != bytes || bytes > file_bytes || at > file_bytes - bytes)
-    refuse_hdf5(place, text("its ", bytes, " bytes do not lie in the file's ", file_bytes));
+    refuse_hdf5(place, "its ", bytes, " bytes do not lie in the file's ", file_bytes);
   return set;
 }
 
@@ -111,8 +110,9 @@ H5Handle H5File::create_dataset(const std::string& name, hid_t type, int rank, c
   checked(H5Pset_alloc_time(creation.id(), H5D_ALLOC_TIME_EARLY), place, "create");
   checked(H5Pset_fill_time(creation.id(), H5D_FILL_TIME_NEVER), place, "create");
   const H5Handle space(checked(H5Screate_simple(rank, extents, nullptr), place, "create"));
-  return H5Handle(checked(H5Dcreate2(file_.id(), name.c_str(), type, space.id(), H5P_DEFAULT, creation.id(), H5P_DEFAULT),
-                          place, "create"));
+  return H5Handle(
+      checked(H5Dcreate2(file_.id(), name.c_str(), type, space.id(), H5P_DEFAULT, creation.id(), H5P_DEFAULT), place,
+              "create"));
 }
 
 H5File::MatrixInfo H5File::matrix_info(const std::string& name) const {
@@ -129,7 +129,7 @@ H5File::MatrixInfo H5File::matrix_info(const std::string& name) const {
 
 void H5File::create_matrix(const std::string& name, DType dtype, Index rows, Index cols) {
   if (rows < 1 || cols < 1 || rows > std::numeric_limits<Index>::max() / kernels::size_bytes(dtype) / cols)
-    refuse_hdf5({path_, name}, kernels::text("cannot create a matrix of ", rows, "x", cols));
+    refuse_hdf5({path_, name}, "cannot create a matrix of ", rows, "x", cols);
   const hsize_t extents[2] = {static_cast<hsize_t>(rows), static_cast<hsize_t>(cols)};
   create_dataset(name, file_type(dtype), 2, extents);
   if (dtype == DType::bf16) set_text(name, "dtype", "bf16");
@@ -176,9 +176,9 @@ std::vector<T> H5File::read_integers(const std::string& name, Index first, Index
   const H5Handle set = dataset(name, 1, &extent);
   const H5Handle type(checked(H5Dget_type(set.id()), place, "examine"));
   if (H5Tequal(type.id(), file_type(T{})) <= 0)
-    refuse_hdf5(place, kernels::text("found another element type, expected ", 8 * sizeof(T), "-bit integers"));
+    refuse_hdf5(place, "found another element type, expected ", 8 * sizeof(T), "-bit integers");
   if (first < 0 || count < 0 || first > static_cast<Index>(extent) - count)
-    refuse_hdf5(place, kernels::text("found ", extent, " entries, expected ", count, " from ", first, " on"));
+    refuse_hdf5(place, "found ", extent, " entries, expected ", count, " from ", first, " on");
   std::vector<T> values(static_cast<std::size_t>(count));
   if (count == 0) return values;
   const hsize_t start = static_cast<hsize_t>(first), some = static_cast<hsize_t>(count), none = 0;
