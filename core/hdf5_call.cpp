@@ -34,9 +34,9 @@ std::string where(const H5Place& place) {
   return place.object.empty() ? place.file : place.file + ": " + quoted(place.object);
 }
 
-// Before main, so before MPI starts: a library that finds MPI running hooks itself into MPI_Finalize and closes all files
-// there, which crashes over a file that a full disk has kept from closing. For the same reason it gets no exit handler.
-// Its own printing of errors and its loading of plug-in filters end here too.
+// Before main, so before MPI starts: a library that finds MPI running hooks itself into MPI_Finalize and closes all
+// files there, which crashes over a file that a full disk has kept from closing. For the same reason it gets no exit
+// handler. Its own printing of errors and its loading of plug-in filters end here too.
 [[maybe_unused]] const bool prepared = [] {
   H5dont_atexit();
   H5open();
