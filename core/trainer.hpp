@@ -64,6 +64,7 @@ class Trainer {
   std::vector<NamedValues> gradients() const;
 
  private:
+  std::vector<NamedValues> collect(bool gradients) const;
   struct State;
   std::unique_ptr<State> state_;
 };

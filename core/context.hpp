@@ -1,0 +1,77 @@
+// What every layer of a rank's model needs to know, and how the residual stream lies on the tensor axis.
+//
+// A microbatch of B sequences of T tokens is M = B T flat rows (b, t). Without sequence parallelism every rank of the
+// tensor axis holds the residual stream whole, (M, C). With it rank i holds rows [i S, i S + S) of them, S = ceil(M / t):
+// the last ranks may have fewer than S rows, or none, and the rest of their buffer is padding that no result depends on.
+// So any M runs on any t. Korthikanti et al. 2022 (arXiv 2205.05198), section 4.2.2.
+#pragma once
+
+#include <algorithm>
+
+#include "core/config.hpp"
+#include "dist/mesh.hpp"
+#include "dist/parallel_state.hpp"
+#include "kernels/device.hpp"
+#include "kernels/embedding.hpp"
+#include "kernels/loss.hpp"
+#include "kernels/random.hpp"
+
+namespace lorashard::core {
+
+using kernels::Category;
+using kernels::ConstMatrix;
+using kernels::DType;
+using kernels::Matrix;
+using kernels::Tensor;
+
+struct Context {
+  kernels::Device& device;
+  dist::Mesh& mesh;
+  ModelShape shape;
+  DType activation = DType::f32;  // of weights and activations; sums, statistics and adapters are f32 always
+  Recompute recompute = Recompute::none;
+  bool sequence_parallel = false;
+  double dropout = 0;
+  float label_smoothing = 0;
+  std::uint64_t adapter_seed = 1;
+
+  int tensor_rank() const { return mesh.point().tensor; }
+  int tensor_size() const { return mesh.extents().tensor; }
+  bool splits_rows() const { return sequence_parallel && tensor_size() > 1; }
+  // A gradient of a value that all tensor ranks hold alike is complete on each of them unless rows are split: then just
+  // one of them may hand it to the sum.
+  bool adds_whole_gradients() const { return splits_rows() || tensor_rank() == 0; }
+};
+
+// One microbatch on its way through the model.
+struct Microbatch {
+  Index sequences = 0;       // B
+  Index length = 0;          // T
+  Index first_sequence = 0;  // of the step's global batch
+  Index step = 0;
+  float loss_scale = 0;      // 1 / scored tokens of the step's global batch
+  bool training = true;      // dropout is on
+  kernels::TokenIds ids;     // M
+  kernels::Labels labels;    // M
+  Index rows() const { return sequences * length; }
+};
+
+// This rank's rows of the residual stream.
+struct RowPart {
+  Index whole = 0;   // M
+  Index buffer = 0;  // rows of a buffer that collectives move: S, or M when rows are not split
+  Index first = 0;   // first row that is ours
+  Index count = 0;   // rows that are ours
+};
+inline RowPart row_part(const Context& context, Index rows) {
+  if (!context.splits_rows()) return {rows, rows, 0, rows};
+  const Index share = (rows + context.tensor_size() - 1) / context.tensor_size();
+  const Index first = std::min(rows, share * context.tensor_rank());
+  return {rows, share, first, std::min(share, rows - first)};
+}
+// Rows of a buffer that holds all parts, padding included.
+inline Index gathered_rows(const Context& context, Index rows) {
+  return context.splits_rows() ? row_part(context, rows).buffer * context.tensor_size() : rows;
+}
+
+}  // namespace lorashard::core

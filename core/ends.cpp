@@ -1,0 +1,122 @@
+#include "core/ends.hpp"
+
+#include "kernels/elementwise.hpp"
+#include "kernels/gemm.hpp"
+
+namespace lorashard::core {
+namespace {
+
+using dist::ParallelState;
+
+const char* head_table(const ModelShape& shape) { return shape.tied_head ? "embedding.token" : "head.weight"; }
+
+Index first_vocabulary_row(const Context& context, const TensorInfo& table) {
+  return table.row_cut(context.tensor_rank(), context.tensor_size()).segment(0).global.value;
+}
+
+}  // namespace
+
+Embedding::Embedding(const Context& context, Parameters& parameters)
+    : context_(context),
+      table_(parameters.value("embedding.token")),
+      positions_(parameters.value("embedding.position")),
+      table_gradient_(parameters.gradient("embedding.token")),
+      positions_gradient_(parameters.gradient("embedding.position")),
+      trains_(parameters.trains("embedding.token") || parameters.trains("embedding.position")),
+      first_(first_vocabulary_row(context, parameters.info("embedding.token"))) {}
+
+Activation Embedding::forward(const Microbatch& microbatch) const {
+  const Index rows = microbatch.rows();
+  const RowPart part = row_part(context_, rows);
+  Tensor sum(context_.device, Category::activation, DType::f32, gathered_rows(context_, rows), context_.shape.width);
+  if (sum.rows() > rows) kernels::fill(context_.device, sum.view().row_range(rows, sum.rows() - rows), 0);
+  kernels::embedding(context_.device,
+                     kernels::EmbeddingForward{microbatch.ids, table_, first_, sum.view().row_range(0, rows)});
+  Activation x = reduce_to_residual(context_, {std::move(sum), ParallelState::partial});
+  kernels::add_positions(context_.device, positions_, part.first, microbatch.length, x.data.view().row_range(0, part.count));
+  if (context_.activation == DType::f32) return x;
+  Tensor rounded(context_.device, Category::activation, context_.activation, x.data.rows(), x.data.cols());
+  kernels::copy(context_.device, x.data, rounded);
+  return {std::move(rounded), x.state};
+}
+
+void Embedding::backward(const Activation& dx, const Microbatch& microbatch) const {
+  const RowPart part = row_part(context_, microbatch.rows());
+  if (!positions_gradient_.empty()) {
+    kernels::positions_gradient(context_.device, ConstMatrix(dx.data).row_range(0, part.count), part.first,
+                                microbatch.length, positions_gradient_);
+  }
+  if (table_gradient_.empty()) return;
+  const Gathered whole(context_, dx.data, microbatch.rows());
+  kernels::embedding(context_.device,
+                     kernels::EmbeddingBackward{microbatch.ids, whole.rows(), first_, table_gradient_});
+}
+
+Head::Head(const Context& context, Parameters& parameters, bool input_gradient)
+    : context_(context),
+      norm_(context, parameters, "final_norm"),
+      input_gradient_(input_gradient),
+      table_(parameters.value(head_table(context.shape))),
+      table_gradient_(parameters.gradient(head_table(context.shape))),
+      first_(first_vocabulary_row(context, parameters.info(head_table(context.shape)))),
+      smoothing_(context.label_smoothing) {}
+
+// 32 MiB of logits: large enough for the product's speed, small beside everything else of a model with that vocabulary.
+Index Head::chunk_rows(Index rows, Index vocab) {
+  constexpr Index kValues = Index{8} << 20;
+  const Index fitting = kValues / std::max<Index>(vocab, 1) / 32 * 32;
+  return std::min(rows, std::max<Index>(fitting, 32));
+}
+
+Head::Result Head::forward(Activation x, const Microbatch& microbatch, bool gradient) const {
+  const Index rows = microbatch.rows();
+  const bool norm_gradient = gradient && (input_gradient_ || norm_.trains());
+  Tensor statistics;
+  const Activation h = norm_.forward(x, microbatch, norm_gradient ? &statistics : nullptr);
+  if (!norm_gradient) x.data.reset();
+
+  Tensor dh;
+  if (norm_gradient) {
+    dh = Tensor(context_.device, Category::activation, DType::f32, gathered_rows(context_, rows), context_.shape.width);
+    if (dh.rows() > rows) kernels::fill(context_.device, dh.view().row_range(rows, dh.rows() - rows), 0);
+  }
+  Result result;
+  {
+    const Gathered whole(context_, h.data, rows);
+    const Index widest = (context_.shape.vocab + context_.tensor_size() - 1) / context_.tensor_size();
+    const Index step = chunk_rows(rows, widest);
+    for (Index first = 0; first < rows; first += step) {
+      const Index count = std::min(step, rows - first);
+      result.loss_sum += chunk(whole.rows().row_range(first, count), microbatch.labels.subspan(first, count),
+                               microbatch.loss_scale, gradient, dh.none() ? Matrix{} : dh.view().row_range(first, count));
+    }
+  }
+  if (!norm_gradient) return result;
+  const Activation reduced = reduce_to_residual(context_, {std::move(dh), ParallelState::partial});
+  Tensor dx(context_.device, Category::activation, context_.activation, reduced.data.rows(), reduced.data.cols());
+  kernels::fill(context_.device, dx, 0);
+  norm_.backward(x, statistics, reduced, microbatch, dx, true);
+  result.dx = {std::move(dx), x.state};
+  return result;
+}
+
+double Head::chunk(ConstMatrix h, kernels::Labels labels, float scale, bool gradient, Matrix dh) const {
+  kernels::Device& device = context_.device;
+  const auto workspace = [&](Index cols) { return Tensor(device, Category::workspace, DType::f32, h.rows, cols); };
+  Tensor logits = workspace(table_.rows), maximum = workspace(1), sums = workspace(3), losses = workspace(1);
+  kernels::gemm(device, {.a = h, .b = table_, .c = logits, .transpose_b = true});
+  kernels::shard_maximum(device, logits, maximum);
+  context_.mesh.tensor().all_reduce(maximum, dist::Reduction::maximum);
+  kernels::shard_sums(device, {logits, labels, first_, maximum, sums});
+  context_.mesh.tensor().all_reduce(sums);
+  kernels::loss_and_gradient(device, {.logits = logits, .labels = labels, .first = first_, .vocab = context_.shape.vocab,
+                                      .smoothing = smoothing_, .scale = scale, .maximum = maximum, .sums = sums,
+                                      .losses = losses, .gradient = gradient});
+  if (gradient && !table_gradient_.empty()) {
+    kernels::gemm(device, {.a = logits, .b = h, .c = table_gradient_, .transpose_a = true, .beta = 1.0f});
+  }
+  if (dh.rows > 0) kernels::gemm(device, {.a = logits, .b = table_, .c = dh});
+  return kernels::sum(device, losses);
+}
+
+}  // namespace lorashard::core

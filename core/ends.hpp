@@ -1,0 +1,55 @@
+// Both ends of the model: token and position embedding, and the head with its loss.
+#pragma once
+
+#include "core/activation.hpp"
+#include "core/normalization.hpp"
+#include "core/parameters.hpp"
+
+namespace lorashard::core {
+
+class Embedding {
+ public:
+  Embedding(const Context& context, Parameters& parameters);
+  bool trains() const { return trains_; }
+  // (RowPart::buffer, C) in the activation type.
+  Activation forward(const Microbatch& microbatch) const;
+  void backward(const Activation& dx, const Microbatch& microbatch) const;
+
+ private:
+  const Context& context_;
+  ConstMatrix table_, positions_;
+  Matrix table_gradient_, positions_gradient_;
+  bool trains_;
+  Index first_ = 0;  // of this rank's vocabulary rows
+};
+
+// Final norm, logits and cross-entropy. Logits exist for a few rows at a time; their gradient is used up at once, in the
+// forward pass, so that what waits for the backward pass is one (M, C) tensor.
+class Head {
+ public:
+  // `input_gradient`: something below the final norm trains.
+  Head(const Context& context, Parameters& parameters, bool input_gradient);
+
+  struct Result {
+    double loss_sum = 0;  // over the microbatch's scored tokens; the same on every tensor rank
+    Activation dx;        // gradient of x, activation type; none without a backward pass
+  };
+  Result forward(Activation x, const Microbatch& microbatch, bool gradient) const;
+  bool trains() const { return norm_.trains() || !table_gradient_.empty(); }
+
+  // Rows of logits that exist at once, for `vocab` columns on a rank.
+  static Index chunk_rows(Index rows, Index vocab);
+
+ private:
+  double chunk(ConstMatrix h, kernels::Labels labels, float scale, bool gradient, Matrix dh) const;
+
+  const Context& context_;
+  Norm norm_;
+  bool input_gradient_;
+  ConstMatrix table_;
+  Matrix table_gradient_;
+  Index first_ = 0;
+  float smoothing_ = 0;
+};
+
+}  // namespace lorashard::core

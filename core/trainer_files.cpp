@@ -1,0 +1,219 @@
+// How a trainer's state becomes files and comes back: checkpoints, exported bases, initial adapters, and whole values
+// for tests and certificates. All in global coordinates.
+#include <algorithm>
+
+#include "core/adapter_file.hpp"
+#include "core/checkpoint.hpp"
+#include "core/options.hpp"
+#include "core/trainer_state.hpp"
+#include "kernels/elementwise.hpp"
+
+namespace lorashard::core {
+namespace {
+
+using kernels::fail;
+using kernels::Failure;
+using kernels::text;
+
+const char* const kFirstMoment = "/first_moment";
+const char* const kSecondMoment = "/second_moment";
+
+dist::AxisCut whole(Index extent) { return dist::AxisCut::whole(extent); }
+
+const char* method_name(Method method) { return method == Method::full ? "full" : "lora"; }
+
+// (parts, share) flat padded rows as the (rows, cols) matrix they hold.
+ConstMatrix shaped(const Tensor& flat, const DenseParameter& p) {
+  const Index cols = p.col_cut().local_extent();
+  return {flat.view().data, DType::f32, p.row_cut().local_extent(), cols, cols};
+}
+
+}  // namespace
+
+std::vector<Trainer::State::Trained> Trainer::State::trained() const {
+  std::vector<Trained> list;
+  for (const AdapterSpec& spec : plan.adapters) {
+    list.push_back({spec.a_name(), spec.rank, spec.in, &spec});
+    list.push_back({spec.b_name(), spec.out, spec.rank, &spec});
+  }
+  const auto table = tensor_table(context.shape);
+  for (const std::string& name : plan.dense) {
+    const TensorInfo& info = find(table, name);
+    list.push_back({name, info.rows, info.cols, nullptr});
+  }
+  return list;
+}
+
+int Trainer::State::replicated_number(const std::string& name) const {
+  const auto& entries = const_cast<Parameters&>(parameters).replicated().entries();
+  for (std::size_t i = 0; i < entries.size(); ++i) {
+    if (entries[i].name == name) return static_cast<int>(i);
+  }
+  return -1;
+}
+
+DenseParameter* Trainer::State::dense(const std::string& name) {
+  for (DenseParameter& p : parameters.dense()) {
+    if (p.info().name == name) return &p;
+  }
+  return nullptr;
+}
+
+bool Trainer::State::writes(const std::string& name) const {
+  return !parameters.has(name) || parameters.info(name).home != Home::both_ends || context.mesh.first_stage();
+}
+
+Index Trainer::save(const std::string& path) const {
+  State& s = *state_;
+  std::vector<CheckpointEntry> entries;
+  const auto trained = s.trained();
+  for (const auto& t : trained) {
+    for (const char* suffix : {"", kFirstMoment, kSecondMoment}) entries.push_back({t.name + suffix, t.rows, t.cols});
+  }
+  for (const AdapterSpec& spec : s.plan.adapters) entries.push_back({spec.alpha_name(), 1, 1});
+
+  const CheckpointInfo info{s.steps_done, method_name(s.config.adapter.method), canonical_text(s.config), s.base_digest};
+  CheckpointWriter writer(path, info, entries, s.context.mesh.world());
+  for (const auto& t : trained) {
+    if (const int number = s.replicated_number(t.name); number >= 0) {
+      if (!s.speaks()) continue;
+      ReplicatedGroup& group = s.parameters.replicated();
+      writer.write(t.name, whole(t.rows), whole(t.cols), group.value(number));
+      writer.write(t.name + kFirstMoment, whole(t.rows), whole(t.cols), group.first_moment(number));
+      writer.write(t.name + kSecondMoment, whole(t.rows), whole(t.cols), group.second_moment(number));
+    } else if (DenseParameter* p = s.dense(t.name)) {
+      const auto write = [&](const std::string& name, ConstMatrix share) {
+        const Tensor flat = p->whole_of(s.context, share);
+        if (s.context.mesh.point().data == 0 && s.writes(t.name)) {
+          writer.write(name, p->row_cut(), p->col_cut(), shaped(flat, *p));
+        }
+      };
+      write(t.name, p->has_master() ? p->master_share() : p->value_share());
+      write(t.name + kFirstMoment, p->first_moment());
+      write(t.name + kSecondMoment, p->second_moment());
+    }
+  }
+  for (const AdapterSpec& spec : s.plan.adapters) {
+    if (s.replicated_number(spec.a_name()) < 0 || !s.speaks()) continue;
+    const float alpha = static_cast<float>(spec.alpha);
+    writer.write(spec.alpha_name(), whole(1), whole(1), kernels::view(&alpha, 1, 1));
+  }
+  return writer.finish();
+}
+
+void Trainer::load(const std::string& path) {
+  State& s = *state_;
+  const CheckpointReader reader(path);
+  if (s.context.mesh.rank() == 0) reader.verify();
+  const std::string method = method_name(s.config.adapter.method);
+  if (reader.info().method != method) {
+    fail(Failure::configuration, text(path, ": method: found ", reader.info().method, ", expected ", method));
+  }
+  if (reader.info().base_digest != s.base_digest) {
+    fail(Failure::configuration, text(path, ": base_digest: found ", reader.info().base_digest, ", expected ", s.base_digest,
+                                      " of ", s.config.model.base));
+  }
+  const auto trained = s.trained();
+  if (reader.entries().size() != 3 * trained.size() + s.plan.adapters.size()) {
+    fail(Failure::configuration, text(path, ": found ", reader.entries().size(), " tensors, expected ",
+                                      3 * trained.size() + s.plan.adapters.size(), " for this job's targets and layers"));
+  }
+  for (const auto& t : trained) {
+    if (const int number = s.replicated_number(t.name); number >= 0) {
+      ReplicatedGroup& group = s.parameters.replicated();
+      reader.read(t.name, whole(t.rows), whole(t.cols), group.value(number));
+      reader.read(t.name + kFirstMoment, whole(t.rows), whole(t.cols), group.first_moment(number));
+      reader.read(t.name + kSecondMoment, whole(t.rows), whole(t.cols), group.second_moment(number));
+    } else if (DenseParameter* p = s.dense(t.name)) {
+      Tensor slice(s.context.device, Category::workspace, DType::f32, p->row_cut().local_extent(),
+                   p->col_cut().local_extent());
+      reader.read(t.name, p->row_cut(), p->col_cut(), slice);
+      p->set_value(s.context, slice);
+      reader.read(t.name + kFirstMoment, p->row_cut(), p->col_cut(), slice);
+      p->take_share(s.context, slice, p->first_moment());
+      reader.read(t.name + kSecondMoment, p->row_cut(), p->col_cut(), slice);
+      p->take_share(s.context, slice, p->second_moment());
+    }
+  }
+  s.steps_done = reader.info().step;
+}
+
+void Trainer::State::load_initial_adapters() {
+  const std::string& path = config.adapter.init;
+  if (path.empty() || config.adapter.method == Method::full || context.device.meta()) return;
+  ReplicatedGroup& group = parameters.replicated();
+  if (is_foreign_adapter(path)) {
+    for (const AdapterPair& pair : read_adapter(path, context.shape)) {
+      AdapterSpec spec{pair.layer, pair.target, pair.rank, pair.alpha, pair.in, pair.out};
+      if (replicated_number(spec.a_name()) < 0) continue;
+      kernels::copy(context.device, kernels::view(pair.a.data(), pair.rank, pair.in), group.value(parameters.adapter_a(spec)));
+      kernels::copy(context.device, kernels::view(pair.b.data(), pair.out, pair.rank), group.value(parameters.adapter_b(spec)));
+    }
+    return;
+  }
+  const CheckpointReader reader(path);
+  if (context.mesh.rank() == 0) reader.verify();
+  if (reader.info().base_digest != base_digest) {
+    fail(Failure::configuration, text(path, ": base_digest: found ", reader.info().base_digest, ", expected ", base_digest,
+                                      " of ", config.model.base));
+  }
+  for (const AdapterSpec& spec : parameters.adapters()) {
+    reader.read(spec.a_name(), whole(spec.rank), whole(spec.in), group.value(parameters.adapter_a(spec)));
+    reader.read(spec.b_name(), whole(spec.out), whole(spec.rank), group.value(parameters.adapter_b(spec)));
+  }
+}
+
+void Trainer::export_base(const std::string& path) const {
+  State& s = *state_;
+  if (s.config.adapter.method != Method::full) {
+    fail(Failure::configuration, "adapter.method: found lora, expected full: only a densely trained model is a base");
+  }
+  BaseFileWriter writer(path, s.context.shape, DType::f32, s.context.mesh.world());
+  for (const TensorInfo& info : tensor_table(s.context.shape)) {
+    if (const int number = s.replicated_number(info.name); number >= 0) {
+      if (s.speaks()) writer.write(info, whole(info.rows), whole(info.cols), s.parameters.replicated().value(number));
+    } else if (DenseParameter* p = s.dense(info.name)) {
+      const Tensor flat = p->whole_of(s.context, p->has_master() ? p->master_share() : p->value_share());
+      if (s.context.mesh.point().data == 0 && s.writes(info.name)) {
+        writer.write(info, p->row_cut(), p->col_cut(), shaped(flat, *p));
+      }
+    }
+  }
+  writer.finish();
+}
+
+// Each element is put in by one rank and the rest are zero: the sum over the world is the tensor.
+static void put(const dist::AxisCut& rows, const dist::AxisCut& cols, ConstMatrix from, Trainer::NamedValues& to) {
+  for (const dist::Run& r : rows.runs()) {
+    for (Index i = 0; i < r.count; ++i) {
+      const float* source = from.row<float>(r.local.value + i);
+      for (const dist::Run& c : cols.runs()) {
+        std::copy_n(source + c.local.value, c.count, to.values.data() + (r.global.value + i) * to.cols + c.global.value);
+      }
+    }
+  }
+}
+
+std::vector<Trainer::NamedValues> Trainer::collect(bool gradients) const {
+  State& s = *state_;
+  std::vector<NamedValues> list;
+  for (const auto& t : s.trained()) {
+    NamedValues named{t.name, t.rows, t.cols, std::vector<float>(t.rows * t.cols)};
+    if (const int number = s.replicated_number(t.name); number >= 0) {
+      ReplicatedGroup& group = s.parameters.replicated();
+      if (s.speaks()) put(whole(t.rows), whole(t.cols), gradients ? group.gradient(number) : group.value(number), named);
+    } else if (DenseParameter* p = s.dense(t.name)) {
+      const Matrix share = gradients ? p->gradient_share() : p->has_master() ? p->master_share() : p->value_share();
+      const Tensor flat = p->whole_of(s.context, share);
+      if (s.context.mesh.point().data == 0 && s.writes(t.name)) put(p->row_cut(), p->col_cut(), shaped(flat, *p), named);
+    }
+    s.context.mesh.world().all_reduce(kernels::view(named.values.data(), 1, t.rows * t.cols));
+    list.push_back(std::move(named));
+  }
+  return list;
+}
+
+std::vector<Trainer::NamedValues> Trainer::trained_values() const { return collect(false); }
+std::vector<Trainer::NamedValues> Trainer::gradients() const { return collect(true); }
+
+}  // namespace lorashard::core

@@ -1,0 +1,40 @@
+// What a Trainer holds; shared by the pages that implement it.
+#pragma once
+
+#include "core/optimizer.hpp"
+#include "core/pipeline.hpp"
+#include "core/trainer.hpp"
+
+namespace lorashard::core {
+
+struct Trainer::State {
+  State(const Config& config, kernels::Device& device, dist::Mesh& mesh);
+
+  // The trained tensors of the whole model in checkpoint order; every rank makes the same list.
+  struct Trained {
+    std::string name;
+    Index rows = 0, cols = 0;
+    const AdapterSpec* adapter = nullptr;  // null for a dense tensor
+  };
+  std::vector<Trained> trained() const;
+  // True on the rank that speaks for a replicated value of its stage.
+  bool speaks() const { return context.mesh.point().tensor == 0 && context.mesh.point().data == 0; }
+  // The number in the replicated group, or -1.
+  int replicated_number(const std::string& name) const;
+  DenseParameter* dense(const std::string& name);
+  // True on the stage that writes `name`: a tied table is on two.
+  bool writes(const std::string& name) const;
+  void load_initial_adapters();
+
+  Config config;
+  std::unique_ptr<BaseFile> base;
+  std::string base_digest;
+  Context context;
+  TrainingPlan plan;
+  Parameters parameters;
+  Pipeline pipeline;
+  Optimizer optimizer;
+  Index steps_done = 0;
+};
+
+}  // namespace lorashard::core
