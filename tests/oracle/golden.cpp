@@ -40,8 +40,8 @@ struct Module {
 };
 constexpr Module kModules[] = {
     {"attn.c_attn", "attention.qkv", Where::qkv, true}, {"attn.c_proj", "attention.o", Where::o, true},
-    {"mlp.c_fc", "ffn.up", Where::up, true},            {"mlp.c_proj", "ffn.down", Where::down, true},
-    {"ln_1", "attention.norm", Where::qkv, false},      {"ln_2", "ffn.norm", Where::qkv, false},
+    {"mlp.c_fc", "mlp.up", Where::up, true},            {"mlp.c_proj", "mlp.down", Where::down, true},
+    {"ln_1", "norm1", Where::qkv, false},      {"ln_2", "norm2", Where::qkv, false},
 };
 
 const Module& module_of(const std::string& theirs) {
@@ -51,10 +51,10 @@ const Module& module_of(const std::string& theirs) {
 }
 
 // Tensors outside the layers.
-const std::map<std::string, std::string> kEnds{{"wte.weight", "embedding.token.weight"},
-                                               {"wpe.weight", "embedding.position.weight"},
-                                               {"ln_f.weight", "norm.weight"},
-                                               {"ln_f.bias", "norm.bias"},
+const std::map<std::string, std::string> kEnds{{"wte.weight", "embedding.token"},
+                                               {"wpe.weight", "embedding.position"},
+                                               {"ln_f.weight", "final_norm.weight"},
+                                               {"ln_f.bias", "final_norm.bias"},
                                                {"lm_head.weight", "head.weight"}};
 
 struct Parsed {
@@ -165,6 +165,7 @@ GoldenRun read_golden_run(const std::string& folder) {
                 run.at("warmup").to_number<Index>(), run.at("steps").to_number<Index>(),
                 std::string(run.at("schedule").as_string())};
   r.label_smoothing = number(run, "label_smoothing");
+  r.loss_after = number(run, "loss_after_training_on_step0_batch");
   r.batch = run.at("batch").to_number<Index>();
   for (const json::value& line : read_json_lines(folder + "/steps.jsonl"))
     r.steps.push_back({number(line, "loss"), number(line, "grad_norm"), number(line, "lr")});

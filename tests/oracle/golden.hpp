@@ -1,5 +1,5 @@
-// The reference runs of ../shared/golden in this program's names and orientation: weights (out, in), the fused c_attn as
-// attention.qkv, loralib's stacked q and v rows as separate adapters.
+// The reference runs of ../shared/golden in this program's names and orientation: weights (out, in), the fused c_attn
+// as attention.qkv, loralib's stacked q and v rows as separate adapters.
 #pragma once
 
 #include <map>
@@ -23,11 +23,12 @@ struct GoldenRun {
   bool full = false;
   std::string adapter_source;     // the PEFT directory or loralib file it starts from; empty for full
   std::vector<Adapter> adapters;  // before step 0; empty for full
+  double loss_after = 0;  // of the first batch, after training, with the run's smoothing
   std::vector<GoldenStep> steps;
   std::map<std::string, Array> gradients_step1, final_values;
 };
 
-// The folder with the runs: $LORASHARD_SHARED/golden or ../shared/golden; nothing when there is none, and then tests skip.
+// $LORASHARD_SHARED/golden or ../shared/golden; nothing when there is none, and then tests skip.
 std::optional<std::string> golden_folder();
 inline constexpr const char* kNoGolden = "../shared/golden is not here (LORASHARD_SHARED names another place)";
 

@@ -8,26 +8,22 @@ namespace {
 
 std::string layer_name(Index layer, const char* rest) { return "layers." + std::to_string(layer) + "." + rest; }
 
-bool ends_with(const std::string& name, const std::string& end) {
-  return name.size() >= end.size() && name.compare(name.size() - end.size(), end.size(), end) == 0;
-}
-
 }  // namespace
 
 std::vector<Named> named(Model& m) {
-  std::vector<Named> list{{"embedding.token.weight", &m.token}, {"embedding.position.weight", &m.position}};
+  std::vector<Named> list{{"embedding.token", &m.token}, {"embedding.position", &m.position}};
   for (std::size_t i = 0; i < m.blocks.size(); ++i) {
     Block& b = m.blocks[i];
     const auto add = [&](const char* rest, Array& array) { list.push_back({layer_name(i, rest), &array}); };
-    add("attention.norm.weight", b.norm1_weight), add("attention.norm.bias", b.norm1_bias);
+    add("norm1.weight", b.norm1_weight), add("norm1.bias", b.norm1_bias);
     add("attention.qkv.weight", b.qkv_weight), add("attention.qkv.bias", b.qkv_bias);
     add("attention.o.weight", b.o_weight), add("attention.o.bias", b.o_bias);
-    add("ffn.norm.weight", b.norm2_weight), add("ffn.norm.bias", b.norm2_bias);
-    add("ffn.up.weight", b.up_weight), add("ffn.up.bias", b.up_bias);
-    add("ffn.down.weight", b.down_weight), add("ffn.down.bias", b.down_bias);
+    add("norm2.weight", b.norm2_weight), add("norm2.bias", b.norm2_bias);
+    add("mlp.up.weight", b.up_weight), add("mlp.up.bias", b.up_bias);
+    add("mlp.down.weight", b.down_weight), add("mlp.down.bias", b.down_bias);
   }
-  list.push_back({"norm.weight", &m.norm_weight});
-  list.push_back({"norm.bias", &m.norm_bias});
+  list.push_back({"final_norm.weight", &m.norm_weight});
+  list.push_back({"final_norm.bias", &m.norm_bias});
   if (!m.shape.tied_head) list.push_back({"head.weight", &m.head});
   return list;
 }
@@ -37,10 +33,10 @@ std::string name_of(Index layer, Where where) {
     case Where::q: return layer_name(layer, "attention.qkv.q");
     case Where::k: return layer_name(layer, "attention.qkv.k");
     case Where::v: return layer_name(layer, "attention.qkv.v");
-    case Where::qkv: return layer_name(layer, "attention.qkv.qkv");
-    case Where::o: return layer_name(layer, "attention.o.o");
-    case Where::up: return layer_name(layer, "ffn.up.up");
-    case Where::down: return layer_name(layer, "ffn.down.down");
+    case Where::qkv: return layer_name(layer, "attention.qkv");
+    case Where::o: return layer_name(layer, "attention.o");
+    case Where::up: return layer_name(layer, "mlp.up");
+    case Where::down: return layer_name(layer, "mlp.down");
   }
   return {};
 }
@@ -76,8 +72,9 @@ Model random_model(const Shape& shape, unsigned seed) {
   std::mt19937 engine(seed);
   std::normal_distribution<double> normal;
   for (const Named& n : named(m)) {
-    const bool norm_weight = ends_with(n.name, "norm.weight");
-    const double scale = norm_weight ? 0.1 : n.array->rows == 1 ? 0.05 : 0.12;
+    const bool vector = n.array->rows == 1, weight = n.name.ends_with(".weight");
+    const bool norm_weight = vector && weight;  // the only vectors of that name
+    const double scale = norm_weight ? 0.1 : vector ? 0.05 : 0.12;
     for (double& x : n.array->values) x = static_cast<float>((norm_weight ? 1.0 : 0.0) + scale * normal(engine));
   }
   return m;

@@ -57,7 +57,9 @@ class Pass {
   }
 
   const Array& head() const { return model_.shape.tied_head ? model_.token : model_.head; }
-  Array normed(const Array& x) const { return layer_norm(x, model_.norm_weight, model_.norm_bias, model_.shape.norm_eps); }
+  Array normed(const Array& x) const {
+    return layer_norm(x, model_.norm_weight, model_.norm_bias, model_.shape.norm_eps);
+  }
 
   // dx: of the last block's output on entry, of the embedding's output on return.
   void backward(const std::vector<Kept>& kept, Array& dx, Gradients& g) const {

@@ -1,5 +1,5 @@
-// The oracle: a GPT-2 transformer with LoRA, its loss and every gradient, in plain double loops on one thread. It shares
-// no code with kernels/ or core/ and is itself proved against ../shared/golden (tests/core/test_oracle.cpp).
+// The oracle: a GPT-2 transformer with LoRA, its loss and every gradient, in plain double loops on one thread. It
+// shares no code with kernels/ or core/ and is itself proved against ../shared/golden (tests/core/test_oracle.cpp).
 // Names of tensors are those of the program's tensor table, so that both sides can be matched by name.
 #pragma once
 
