@@ -1,2 +1,20 @@
 # What single tests need beyond the rules of CMakeLists.txt.
 target_link_libraries(core_test_options PRIVATE GTest::gmock)
+
+# Jobs of the whole trainer: scratch files, meshes smaller than the job, the golden cases.
+file(GLOB trial_sources CONFIGURE_DEPENDS ${CMAKE_CURRENT_SOURCE_DIR}/golden/*.cpp)
+list(FILTER trial_sources EXCLUDE REGEX "/(test|ranks)_[^/]*$")
+add_library(trial STATIC ${trial_sources})
+target_link_libraries(trial PUBLIC launch oracle GTest::gtest)
+foreach(user core_ranks_model core_ranks_resume golden_ranks_golden golden_ranks_ledger)
+  if(TARGET ${user})
+    target_link_libraries(${user} PRIVATE trial)
+  endif()
+endforeach()
+
+# All 1008 golden cases instead of the daily 57: ctest -C Slow -L slow
+add_test(NAME golden.ranks_golden_all.6 CONFIGURATIONS Slow WORKING_DIRECTORY ${CMAKE_SOURCE_DIR}
+         COMMAND ${MPIEXEC_EXECUTABLE} --allow-run-as-root --oversubscribe --bind-to none -np 6
+                 $<TARGET_FILE:golden_ranks_golden>)
+set_tests_properties(golden.ranks_golden_all.6 PROPERTIES TIMEOUT 10800 LABELS "golden;ranks;slow" PROCESSORS 2
+                     ENVIRONMENT "OMP_NUM_THREADS=1;OMPI_MCA_rmaps_base_oversubscribe=1;LORASHARD_GOLDEN_ALL=1")

@@ -1,0 +1,38 @@
+// Which jobs the golden runs are repeated with: every mesh and mode issue 4 asks for, and a part of them for every day.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "core/config.hpp"
+#include "dist/mesh.hpp"
+#include "tests/oracle/golden.hpp"
+
+namespace lorashard::golden {
+
+inline constexpr const char* kGoldenRuns[] = {"lora_all", "lora_some", "lora_qv", "full"};
+
+struct GoldenCase {
+  std::string run;
+  dist::MeshExtents mesh;
+  bool sequence_parallel = false;
+  dist::ScheduleKind schedule = dist::ScheduleKind::one_f_one_b;
+  core::Index microbatch = 0;
+  core::Recompute recompute = core::Recompute::none;
+};
+
+// The meshes of issue 4, tensor x pipeline x data, smallest first.
+const std::vector<dist::MeshExtents>& golden_meshes();
+
+// Every run x mesh x sequence parallelism x schedule (where there is a pipeline) x microbatch x recompute: 1008 cases.
+std::vector<GoldenCase> all_cases();
+// 57 of them: each mesh with each value of every mode and every run; all pairs of (schedule, microbatch, recompute) occur
+// on each mesh with a pipeline (an orthogonal array of strength 2).
+std::vector<GoldenCase> daily_cases();
+
+// The mesh and the modes of a case; the rest is as Config has it.
+core::Config modes_of(const GoldenCase& c);
+// The job of the golden run, on the files made of its base and rows.
+core::Config config_of(const GoldenCase& c, const oracle::GoldenRun& run, const std::string& base_file);
+
+}  // namespace lorashard::golden
