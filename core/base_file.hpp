@@ -1,22 +1,23 @@
 // The frozen base: one HDF5 dataset per tensor of tensor_table, in global coordinates, each with its digest.
 //
-//   /                attributes: format "lorashard base 1", family, layers, width, heads, kv_heads, ffn, vocab, context,
-//                    tied_head, norm_eps, digest (of all names, extents and tensor digests)
+//   /                attributes: format "lorashard base 1", family, layers, width, heads, kv_heads, ffn, vocab,
+//   context,
+//                    tied_head, norm_eps, digest (of the attributes and all names, extents and tensor digests)
 //   /tensors/<name>  (rows, cols) f32 or bf16, attribute digest
 //
 // A finished run of full fine-tuning writes this very format, so its result is the next job's model.base.
 #pragma once
 
-#include "core/digest.hpp"
-#include "core/hdf5.hpp"
+#include "core/sharded_writer.hpp"
 #include "core/tensor_table.hpp"
 
 namespace lorashard::core {
 
 class BaseFile {
  public:
-  // Checks that every tensor of the shape's table is there with its extents and no digest is missing. Throws
-  // Failure::configuration naming file, tensor, found and expected.
+  // Checks that every tensor of the shape's table is there with its extents, nothing else is, and no digest is missing;
+  // reads no tensor. Throws Failure::configuration naming file, tensor, found and expected, and Failure::storage when
+  // the file cannot be read or its attributes do not add up to its digest.
   explicit BaseFile(const std::string& path);
 
   const std::string& path() const { return file_.path(); }
@@ -26,6 +27,8 @@ class BaseFile {
   Digest digest(const TensorInfo& tensor) const;
   // This rank's slice, in the file's element type. `to` has the cuts' local extents.
   void read(const TensorInfo& tensor, const dist::AxisCut& rows, const dist::AxisCut& cols, kernels::Matrix to) const;
+  // Reads everything in pieces and compares all digests; throws Failure::storage naming the first tensor that differs.
+  void verify() const;
 
  private:
   H5File file_;
@@ -39,20 +42,14 @@ class BaseFileWriter {
  public:
   BaseFileWriter(const std::string& path, const ModelShape& shape, kernels::DType dtype,
                  dist::Communicator& communicator);
-  ~BaseFileWriter();
   // Not collective. Each element of a tensor must be written by exactly one rank (its digest is summed over ranks).
   void write(const TensorInfo& tensor, const dist::AxisCut& rows, const dist::AxisCut& cols, kernels::ConstMatrix from);
-  // Collective. Returns the file's digest.
+  // Collective. Throws when a tensor was not written whole. Returns the file's digest.
   Digest finish();
 
  private:
-  std::string path_;
   ModelShape shape_;
-  std::vector<TensorInfo> table_;
-  dist::Communicator& communicator_;
-  H5File file_;
-  std::vector<Digest> digests_;  // of this rank's slices, in the table's order
-  bool finished_ = false;
+  ShardedWriter writer_;
 };
 
 }  // namespace lorashard::core

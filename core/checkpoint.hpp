@@ -4,21 +4,25 @@
 //   /                attributes: format "lorashard checkpoint 1", step, method, config (the job as text), base_digest,
 //                    digest (of all names, extents and tensor digests, and the attributes above)
 //   /tensors/<name>  (rows, cols) f32, attribute digest. Names: "layers.3.attention.qkv.q.lora_a", "...lora_b" for
-//                    adapters, the table's names for dense weights; optimizer state has the suffixes
-//                    "/first_moment" and "/second_moment".
+//                    adapters, the table's names for dense weights
+//   /first_moment/<name>, /second_moment/<name>
+//                    optimizer state of the same names; calls below name it "<name>/first_moment",
+//                    "<name>/second_moment"
+//
+// Nothing of when, where or on which mesh: the same state is the same bytes.
 #pragma once
 
-#include <memory>
+#include <string>
+#include <vector>
 
-#include "core/digest.hpp"
-#include "core/hdf5.hpp"
+#include "core/sharded_writer.hpp"
 
 namespace lorashard::core {
 
 struct CheckpointInfo {
-  Index step = 0;         // steps finished; data continues here
-  std::string method;     // "lora" or "full"
-  std::string config;     // the job file in canonical form
+  Index step = 0;           // steps finished; data continues here
+  std::string method;       // "lora" or "full"
+  std::string config;       // the job file in canonical form
   std::string base_digest;  // hex; empty when started from nothing
 };
 
@@ -30,10 +34,10 @@ struct CheckpointEntry {
 
 class CheckpointWriter {
  public:
-  // Collective over `communicator` (all ranks of the job). Throws Failure::storage.
+  // Collective over `communicator` (all ranks of the job). Throws Failure::storage. A writer that is destroyed before
+  // finish() removes what it wrote.
   CheckpointWriter(const std::string& path, const CheckpointInfo& info, std::vector<CheckpointEntry> entries,
                    dist::Communicator& communicator);
-  ~CheckpointWriter();  // removes the partial file unless finished
   // Not collective; each element by exactly one rank. f32 host memory in the cuts' local extents.
   void write(const std::string& name, const dist::AxisCut& rows, const dist::AxisCut& cols, kernels::ConstMatrix from);
   // Collective: digests, flush to disk (fsync), rename. Returns the file's size in bytes.
@@ -42,11 +46,7 @@ class CheckpointWriter {
  private:
   std::string path_;
   CheckpointInfo info_;
-  std::vector<CheckpointEntry> entries_;
-  dist::Communicator& communicator_;
-  H5File file_;
-  std::vector<Digest> digests_;
-  bool finished_ = false;
+  ShardedWriter writer_;
 };
 
 class CheckpointReader {
@@ -55,7 +55,7 @@ class CheckpointReader {
   explicit CheckpointReader(const std::string& path);
   const std::string& path() const { return file_.path(); }
   const CheckpointInfo& info() const { return info_; }
-  const std::vector<CheckpointEntry>& entries() const { return entries_; }
+  const std::vector<CheckpointEntry>& entries() const { return entries_; }  // sorted by name
   bool has(const std::string& name) const;
   // Throws when missing, or when the file's extents are not those of the cuts.
   void read(const std::string& name, const dist::AxisCut& rows, const dist::AxisCut& cols, kernels::Matrix to) const;

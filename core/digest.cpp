@@ -12,6 +12,9 @@ using kernels::ConstMatrix;
 using kernels::Failure;
 using kernels::Index;
 
+// Below this many elements, waking the threads costs more than their help.
+constexpr Index kWorthThreads = 1 << 16;
+
 // Three members of the family of 64-bit bijections x ^= x >> a; x *= m; ... of Steele, Lea and Flood 2014 (SplitMix),
 // with the constants of Stafford's variants 13, 9 and 4.
 template <int a, std::uint64_t m, int b, std::uint64_t n, int c>
@@ -36,7 +39,7 @@ Digest of_runs(ConstMatrix m, const dist::AxisCut& rows, const dist::AxisCut& co
   Digest total;
   for (const dist::Run& r : rows.runs()) {
     std::uint64_t high = 0, low = 0;
-#pragma omp parallel for reduction(+ : high, low) schedule(static)
+#pragma omp parallel for reduction(+ : high, low) schedule(static) if (m.count() > kWorthThreads)
     for (Index i = 0; i < r.count; ++i) {
       Digest row;
       for (const dist::Run& c : cols.runs()) {

@@ -26,12 +26,12 @@ std::string innermost_reason() {
   H5Eclear2(H5E_DEFAULT);
   const std::string system = between(reason, "error message = '", '\'');
   if (!system.empty()) return system;
-  const std::string plain = quoted(reason);
+  const std::string plain = in_quotes(reason);
   return plain.substr(1, plain.size() - 2);
 }
 
 std::string where(const H5Place& place) {
-  return place.object.empty() ? place.file : place.file + ": " + quoted(place.object);
+  return place.object.empty() ? place.file : place.file + ": " + in_quotes(place.object);
 }
 
 // Before main, so before MPI starts: a library that finds MPI running hooks itself into MPI_Finalize and closes all

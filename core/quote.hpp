@@ -6,7 +6,7 @@
 
 namespace lorashard::core {
 
-inline std::string quoted(std::string_view untrusted) {
+inline std::string in_quotes(std::string_view untrusted) {
   constexpr std::size_t kMost = 80;
   std::string out = "'";
   for (const char c : untrusted.substr(0, kMost)) out += (static_cast<unsigned char>(c) < 0x20 || c == 0x7f) ? '?' : c;

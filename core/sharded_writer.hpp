@@ -1,0 +1,61 @@
+// What writing a base file and writing a checkpoint have in common: many ranks write slices of named matrices into
+// "<path>.partial"; then digests are summed, everything is brought to the disk, and the file gets its name.
+#pragma once
+
+#include <map>
+#include <optional>
+#include <string>
+
+#include "core/digest.hpp"
+#include "core/hdf5.hpp"
+
+namespace lorashard::core {
+
+// One line of a file's table of contents; the file's digest is that of all lines, sorted by name, after a preamble that
+// holds the attributes. Reader and writer both make it.
+struct DigestLine {
+  std::string name;
+  kernels::DType dtype;
+  Index rows, cols;
+  Digest digest;
+};
+Digest digest_of(const std::string& preamble, std::vector<DigestLine> lines);
+
+// Reads a matrix in bounded pieces, compares it with its digest attribute; throws Failure::storage, naming both.
+void verify_matrix(const H5File& file, const std::string& name);
+// The attribute of every matrix; throws when it is missing or no digest.
+Digest stored_digest(const H5File& file, const std::string& name);
+
+class ShardedWriter {
+ public:
+  // Collective. Throws Failure::storage.
+  ShardedWriter(const std::string& path, dist::Communicator& communicator);
+  // Unless finished, removes what was written. Does not wait for other ranks, which may have failed.
+  ~ShardedWriter();
+  ShardedWriter(const ShardedWriter&) = delete;
+  ShardedWriter& operator=(const ShardedWriter&) = delete;
+
+  H5File& file() { return *file_; }  // for attributes; collective
+  // Collective.
+  void add(const std::string& name, kernels::DType dtype, Index rows, Index cols);
+  // Not collective; each element of a matrix by exactly one rank.
+  void write(const std::string& name, const dist::AxisCut& rows, const dist::AxisCut& cols, kernels::ConstMatrix from);
+  // Collective. Throws Failure::other when a matrix was not written whole. Returns the file's digest.
+  Digest finish(const std::string& preamble);
+
+ private:
+  struct Matrix {
+    DigestLine line;     // its digest is that of this rank's slices
+    double written = 0;  // elements, by this rank
+  };
+  void sum_over_ranks();
+  void publish();
+
+  std::string path_, partial_;
+  dist::Communicator& communicator_;
+  std::optional<H5File> file_;
+  std::map<std::string, Matrix> matrices_;
+  bool finished_ = false;
+};
+
+}  // namespace lorashard::core
