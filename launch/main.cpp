@@ -1,1 +1,68 @@
-int main() { return 0; }
+// lorashard <subcommand> ...: finds the subcommand, starts MPI, and turns an exception into one line and an exit code.
+#include <cstdio>
+#include <cstring>
+#include <vector>
+
+#include "core/option_values.hpp"
+#include "launch/subcommands.hpp"
+
+namespace {
+
+using namespace lorashard;
+using kernels::text;
+
+const launch::Subcommand kSubcommands[] = {
+    {"train", "run a job: LoRA or full fine-tuning, on any mesh", launch::train_syntax, launch::train},
+    {"tokenize", "make a token file of text or JSON lines", launch::tokenize_syntax, launch::tokenize},
+    {"import", "make a base file of a Hugging Face directory", launch::import_syntax, launch::import},
+    {"info", "say what a file, a run or a schedule is", launch::info_syntax, launch::info},
+    {"bench", "time training steps against what the machine can do", launch::bench_syntax, launch::bench},
+};
+
+std::string overview() {
+  std::string lines = "usage: lorashard <subcommand> [options]\n\n";
+  for (const launch::Subcommand& subcommand : kSubcommands) {
+    std::string left = text("  ", subcommand.name);
+    left.resize(12, ' ');
+    lines += left + subcommand.summary + "\n";
+  }
+  return lines + "\nlorashard <subcommand> --help lists its options. --version prints the version.\n";
+}
+
+const launch::Subcommand* find_subcommand(const std::string& name) {
+  for (const launch::Subcommand& subcommand : kSubcommands)
+    if (name == subcommand.name) return &subcommand;
+  return nullptr;
+}
+
+int refuse(const std::string& line) {
+  std::fputs(("lorashard: " + line + "\n").c_str(), stderr);
+  return static_cast<int>(kernels::Failure::configuration);
+}
+
+int run(const launch::Subcommand& subcommand, int argc, char** argv) try {
+  dist::Runtime runtime(argc, argv);
+  return dist::run_guarded(runtime, "lorashard", subcommand.run, argc - 1, argv + 1);
+} catch (const kernels::Error& error) {  // of the runtime itself, before any rank has a name
+  std::fputs(text("lorashard: ", error.what(), "\n").c_str(), stderr);
+  return static_cast<int>(error.failure());
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  const std::string first = argc > 1 ? argv[1] : "--help";
+  if (first == "--help" || first == "-h" || first == "help") return std::fputs(overview().c_str(), stdout), 0;
+  if (first == "--version") return std::puts("lorashard " LORASHARD_VERSION), 0;
+  const launch::Subcommand* subcommand = find_subcommand(first);
+  if (!subcommand) {
+    std::vector<std::string> names;
+    for (const launch::Subcommand& known : kSubcommands) names.push_back(known.name);
+    return refuse(text("command line: unknown subcommand ", core::quoted(first), "; the nearest is '",
+                       core::nearest(first, names), "'"));
+  }
+  for (int i = 2; i < argc; ++i)
+    if (!std::strcmp(argv[i], "--help") || !std::strcmp(argv[i], "-h"))
+      return std::fputs(subcommand->syntax().help().c_str(), stdout), 0;
+  return run(*subcommand, argc, argv);
+}

@@ -1,0 +1,109 @@
+// lorashard bench: training steps of a model of random weights on random tokens, timed.
+#include <algorithm>
+#include <cstdio>
+#include <optional>
+
+#include "core/option_values.hpp"
+#include "core/trainer.hpp"
+#include "launch/job.hpp"
+#include "launch/subcommands.hpp"
+#include "launch/summary.hpp"
+#include "launch/synthetic_tokens.hpp"
+#include "launch/units.hpp"
+
+namespace lorashard::launch {
+
+using core::Index;
+using kernels::fail;
+using kernels::Failure;
+using kernels::text;
+
+namespace {
+
+// Radford et al. 2019 (table 2) and Brown et al. 2020 (table 2.1). All have Brown's or Radford's vocabulary of 50257.
+struct NamedModel {
+  const char* name;
+  Index layers, width, heads, context;
+};
+constexpr NamedModel kModels[] = {{"124m", 12, 768, 12, 1024},  {"355m", 24, 1024, 16, 1024},
+                                  {"774m", 36, 1280, 20, 1024}, {"1.5b", 48, 1600, 25, 1024},
+                                  {"6.7b", 32, 4096, 32, 2048}, {"175b", 96, 12288, 96, 2048}};
+
+void set_model(core::Config& config, const std::string& wanted) {
+  std::string names;
+  for (const NamedModel& model : kModels) {
+    names += text(names.empty() ? "" : ", ", model.name);
+    if (wanted != model.name) continue;
+    core::ModelShape& shape = config.model.shape;
+    shape.layers = model.layers;
+    shape.width = model.width;
+    shape.heads = model.heads;
+    shape.context = model.context;
+    shape.vocab = 50257;
+    return;
+  }
+  fail(Failure::configuration,
+       text("command line: --model: found ", core::quoted(wanted), ", expected one of ", names));
+}
+
+Index steps_of(const Arguments& arguments, const char* option, const char* otherwise, Index least) {
+  const auto steps = core::to_whole(arguments.value(option, otherwise));
+  if (!steps || *steps < least)
+    fail(Failure::configuration, text("command line: --", option, ": found ", core::quoted(arguments.value(option)),
+                                      ", expected a whole number of at least ", least));
+  return *steps;
+}
+
+}  // namespace
+
+const Syntax& bench_syntax() {
+  static const Syntax syntax{
+      .usage = "[mpirun -np N] lorashard bench [--model 124m] [--config <file>] [--section.key value ...]",
+      .about = "Times training steps on random tokens and says what share of the machine's speed they reach.",
+      .options = {{"model", "name", "124m, 355m, 774m, 1.5b, 6.7b or 175b, unless model.layers or model.base is given"},
+                  {"steps", "n", "timed; 8 unless given"},
+                  {"warm-up", "n", "steps before those; 2 unless given"}},
+      .job_keys = true};
+  return syntax;
+}
+
+int bench(dist::Runtime& runtime, int argc, char** argv) {
+  const Arguments arguments(bench_syntax(), argc, argv);
+  core::Config config = arguments.config();
+  if (config.model.base.empty() && config.model.shape.layers == 0) set_model(config, arguments.value("model", "124m"));
+  const Index warm_up = steps_of(arguments, "warm-up", "2", 0), timed = steps_of(arguments, "steps", "8", 1);
+  config.train.steps = warm_up + timed;
+  config.optimizer.warmup = 0;
+  Job job = make_job(std::move(config), runtime.size());
+  const SyntheticTokens tokens(job.config.model.shape.vocab, job.config.data.length, job.config.train.batch);
+  job.config.data.train = tokens.path();
+  job.config.data.valid.clear();
+  const JobData data = open_data(job.config);
+  const std::unique_ptr<kernels::Device> device = make_device(job);
+  dist::Mesh mesh = runtime.make_mesh(*device, job.extents);
+  core::Trainer trainer(job.config, *device, mesh);
+  const bool speaks = mesh.rank() == 0;
+  if (speaks) std::fputs(describe(job, trainer.trained_parameters(), data).c_str(), stdout);
+
+  for (Index step = 0; step < warm_up; ++step) trainer.step(data.train);
+  device->profile().reset();
+  std::vector<double> seconds;
+  RunFigures run;
+  for (Index step = 0; step < timed; ++step) {
+    const auto start = std::chrono::steady_clock::now();
+    run.tokens += trainer.step(data.train).tokens;
+    seconds.push_back(std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count());
+    run.step_s += seconds.back();
+  }
+  run.steps = timed;
+  run.ranks = gather_figures(mesh.world(), figures_of(*device, trainer.reduced_bytes()));
+  if (!speaks) return 0;
+  std::sort(seconds.begin(), seconds.end());
+  const double tokens_a_step = static_cast<double>(run.tokens) / static_cast<double>(timed);
+  std::printf("%s", speed_text(run).c_str());
+  std::printf("median step %.3f s: %s tokens/s; best %.3f s\n", seconds[seconds.size() / 2],
+              count_text(static_cast<Index>(tokens_a_step / seconds[seconds.size() / 2])).c_str(), seconds.front());
+  return 0;
+}
+
+}  // namespace lorashard::launch

@@ -1,0 +1,38 @@
+// A job from its keys to the data it reads: everything that can be wrong with it is found here, before anything is
+// made.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "core/config.hpp"
+#include "core/dataset.hpp"
+#include "dist/runtime.hpp"
+#include "launch/arguments.hpp"
+
+namespace lorashard::launch {
+
+struct Job {
+  core::Config config;  // complete: the model's extents and the rows' length are known
+  dist::MeshExtents extents;
+  int threads = 1;  // of this rank
+};
+
+// Completes and checks the keys against the base file and `ranks`. Collective over all ranks of the runtime.
+Job make_job(core::Config config, int ranks);
+
+// The token files of data.valid, which may list several: "new.h5,old.h5".
+std::vector<std::string> valid_paths(const core::Config& config);
+
+struct JobData {
+  core::Dataset train;
+  std::vector<core::Dataset> valid;
+};
+JobData open_data(const core::Config& config);
+
+std::unique_ptr<kernels::Device> make_device(const Job& job);
+
+// A few lines on what is about to run.
+std::string describe(const Job& job, core::Index trained_parameters, const JobData& data);
+
+}  // namespace lorashard::launch

@@ -1,0 +1,18 @@
+// What this process has of the machine it runs on.
+#pragma once
+
+#include "kernels/view.hpp"
+
+namespace lorashard::launch {
+
+// Threads for one rank: the cores it may run on, shared with the ranks of its host that may run on the same ones
+// (mpirun may have bound each rank to cores of its own). At least 1. Collective over all ranks of MPI's world.
+int fair_threads();
+
+// Most memory the process has held so far, as the system counts it: libraries and all.
+kernels::Index peak_resident_bytes();
+
+// True when a person sees standard output. mpirun gives its ranks a terminal in any case, so its own output is asked.
+bool output_is_terminal();
+
+}  // namespace lorashard::launch

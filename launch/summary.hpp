@@ -1,0 +1,52 @@
+// What a run cost, measured on every rank: printed at the end, and kept as summary.json for `lorashard info --table`.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "core/metrics.hpp"
+#include "dist/communicator.hpp"
+#include "launch/job.hpp"
+
+namespace lorashard::launch {
+
+// The ledger and the profile of one rank.
+struct RankFigures {
+  struct PhaseFigures {
+    double seconds = 0, flops = 0, bytes = 0, sent_bytes = 0;
+  };
+  std::array<PhaseFigures, kernels::kPhaseCount> phases;
+  std::array<double, kernels::kCategoryCount> peak_bytes;  // by category
+  double peak_total_bytes = 0;                             // of the sum at any one time
+  double peak_resident_bytes = 0;                          // of the process, libraries and all
+  double reduced_bytes = 0;                                // handed to the gradient reduction each step
+};
+
+// Of this rank.
+RankFigures figures_of(kernels::Device& device, kernels::Index reduced_bytes);
+// Collective: of every rank, in rank order.
+std::vector<RankFigures> gather_figures(dist::Communicator& world, const RankFigures& mine);
+
+struct RunFigures {
+  core::Index trained_parameters = 0;
+  core::Index first_step = 0, steps = 0;  // of this session: steps [first_step, steps)
+  core::Index tokens = 0;                 // of this session
+  double step_s = 0;                      // spent in its optimizer steps
+  double loss = 0;                        // of the last step
+  core::Index checkpoint_bytes = 0;
+  std::string result;  // the file made
+  std::vector<core::NamedLoss> before, after;
+  std::vector<RankFigures> ranks;
+};
+
+std::string memory_table(const std::vector<RankFigures>& ranks);
+// Time by phase, memory by rank, tokens/s.
+std::string speed_text(const RunFigures& run);
+// The same with what was learnt and where it lies.
+std::string summary_text(const RunFigures& run);
+std::string summary_json(const Job& job, const RunFigures& run);
+
+// The figures of finished runs side by side, read from their summary.json.
+std::string comparison_table(const std::vector<std::string>& run_directories);
+
+}  // namespace lorashard::launch

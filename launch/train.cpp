@@ -1,0 +1,216 @@
+// lorashard train: from a job file to a trained adapter (or model), in the order in which the rooms depend on each
+// other.
+#include <cmath>
+#include <cstdio>
+#include <filesystem>
+#include <fstream>
+
+#include "core/trainer.hpp"
+#include "launch/first_rank.hpp"
+#include "launch/progress.hpp"
+#include "launch/run_directory.hpp"
+#include "launch/stop_signal.hpp"
+#include "launch/subcommands.hpp"
+#include "launch/summary.hpp"
+#include "launch/train_meta.hpp"
+#include "launch/units.hpp"
+
+namespace lorashard::launch {
+
+using core::Index;
+using kernels::fail;
+using kernels::Failure;
+using kernels::text;
+
+namespace {
+
+using Clock = std::chrono::steady_clock;
+double seconds_since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
+
+// A run under way: what its steps share.
+struct Session {
+  const Job& job;
+  const JobData& data;
+  dist::Mesh& mesh;
+  core::Trainer& trainer;
+  RunDirectory& directory;
+  Progress& progress;
+  RunFigures figures;
+};
+
+// Steps already done, 0 for a fresh start. Nothing is written.
+Index resume(const core::Config& config, dist::Mesh& mesh, core::Trainer& trainer, const RunDirectory& directory) {
+  const std::string& from = config.run.resume;
+  if (from == "never") {
+    on_first_rank(mesh.world(), [&] {
+      if (!directory.checkpoints().empty())
+        fail(Failure::configuration,
+             text("run.dir: ", directory.path(), " holds a run, expected none with run.resume = never"));
+      return 0.0;
+    });
+    return 0;
+  }
+  if (from != "auto") {
+    trainer.load(from);
+  } else if (const auto newest = directory.newest_checkpoint()) {
+    trainer.load(directory.checkpoint(*newest));
+  }
+  if (trainer.steps_done() > config.train.steps)
+    fail(Failure::configuration, text("train.steps: found ", config.train.steps, ", expected at least the ",
+                                      trainer.steps_done(), " steps that the checkpoint has done"));
+  return trainer.steps_done();
+}
+
+std::vector<core::NamedLoss> evaluate(Session& session) {
+  std::vector<core::NamedLoss> losses;
+  for (const core::Dataset& set : session.data.valid)
+    losses.push_back({set.path(), session.trainer.evaluate(set).loss});
+  return losses;
+}
+
+void say_losses(Progress& progress, Index step, const std::vector<core::NamedLoss>& losses) {
+  for (const core::NamedLoss& each : losses)
+    progress.say(text("step ", step, "  held out ", each.name, ": loss ", fixed_text(each.loss, 4), ", perplexity ",
+                      fixed_text(std::exp(each.loss), 2)));
+}
+
+void save_checkpoint(Session& session) {
+  session.figures.checkpoint_bytes = session.trainer.save(session.directory.checkpoint(session.trainer.steps_done()));
+  session.directory.prune(session.job.config.run.keep);
+}
+
+// All steps that are left. False when the system asked to stop before the last one; the state is saved either way.
+bool run_steps(Session& session) {
+  const core::TrainConfig& job = session.job.config.train;
+  const Index every = session.job.config.run.checkpoint_every, first = session.trainer.steps_done();
+  const bool speaks = session.mesh.rank() == 0;
+  std::optional<core::MetricsFile> metrics;
+  on_first_rank(session.mesh.world(),
+                [&] { return metrics.emplace(session.directory.file("metrics.jsonl"), first), 0.0; });
+  if (first == 0) say_losses(session.progress, 0, session.figures.before = evaluate(session));
+  if (first == job.steps) session.figures.after = evaluate(session);  // stopped between the last step and its summary
+  for (Index step = first; step < job.steps; ++step) {
+    const Clock::time_point start = Clock::now();
+    const core::StepReport report = session.trainer.step(session.data.train);
+    const double seconds = seconds_since(start);
+    session.figures.step_s += seconds;
+    session.figures.tokens += report.tokens;
+    session.figures.loss = report.loss;
+    session.progress.step(report, seconds);
+
+    const Index done = step + 1;
+    std::vector<core::NamedLoss> losses;
+    if (done == job.steps || (job.evaluate_every > 0 && done % job.evaluate_every == 0)) losses = evaluate(session);
+    say_losses(session.progress, done, losses);
+    if (speaks)
+      metrics->append(report, seconds, step == 0 ? session.figures.before : std::vector<core::NamedLoss>{}, losses);
+    if (done == job.steps) session.figures.after = losses;
+
+    const bool stop = stop_was_asked(session.mesh.world()) && done < job.steps;
+    if (stop || done == job.steps || (every > 0 && done % every == 0)) save_checkpoint(session);
+    if (stop) return false;
+  }
+  return true;
+}
+
+std::string result_name(const core::Config& config) {
+  return config.adapter.method == core::Method::full ? "model.h5" : "adapter.h5";
+}
+
+bool is_finished(const core::Config& config, dist::Mesh& mesh, const RunDirectory& directory) {
+  return on_first_rank(mesh.world(), [&] {
+           const bool there = std::filesystem::exists(directory.file("summary.json")) &&
+                              std::filesystem::exists(directory.file(result_name(config)));
+           return there ? 1.0 : 0.0;
+         }) != 0;
+}
+
+// The adapter is its last checkpoint under a lasting name; a fully trained model becomes a base file.
+std::string make_result(Session& session) {
+  const std::string result = session.directory.file(result_name(session.job.config));
+  if (session.job.config.adapter.method == core::Method::full) {
+    session.trainer.export_base(result);
+    return result;
+  }
+  on_first_rank(session.mesh.world(), [&] {
+    namespace fs = std::filesystem;
+    std::error_code error;
+    fs::copy_file(session.directory.checkpoint(session.trainer.steps_done()), result + ".partial",
+                  fs::copy_options::overwrite_existing, error);
+    if (!error) fs::rename(result + ".partial", result, error);
+    if (error) fail(Failure::storage, text(result, ": cannot be written: ", error.message()));
+    return 0.0;
+  });
+  return result;
+}
+
+void write_summary(const Session& session) {
+  const std::string path = session.directory.file("summary.json");
+  std::ofstream(path + ".partial") << summary_json(session.job, session.figures) << std::flush;
+  std::error_code error;
+  std::filesystem::rename(path + ".partial", path, error);
+  if (error) fail(Failure::storage, text(path, ": cannot be written: ", error.message()));
+}
+
+void finish(Session& session, kernels::Device& device) {
+  session.figures.result = make_result(session);
+  if (session.figures.before.empty())
+    session.figures.before = core::losses_before(session.directory.file("metrics.jsonl"));
+  session.figures.trained_parameters = session.trainer.trained_parameters();
+  session.figures.steps = session.trainer.steps_done();
+  session.figures.ranks = gather_figures(session.mesh.world(), figures_of(device, session.trainer.reduced_bytes()));
+  on_first_rank(session.mesh.world(), [&] { return write_summary(session), 0.0; });
+  session.progress.say(summary_text(session.figures));
+}
+
+int run(dist::Runtime& runtime, const Job& job) {
+  const std::unique_ptr<kernels::Device> device = make_device(job);
+  dist::Mesh mesh = runtime.make_mesh(*device, job.extents);
+  const JobData data = open_data(job.config);
+  RunDirectory directory(job.config.run.dir, mesh.world());
+  directory.lock_existing();
+  core::Trainer trainer(job.config, *device, mesh);
+  const Index first = resume(job.config, mesh, trainer, directory);
+  directory.lock_or_make();
+
+  Progress progress(mesh.rank() == 0, first, job.config.train.steps);
+  progress.say(describe(job, trainer.trained_parameters(), data));
+  if (first == job.config.train.steps && is_finished(job.config, mesh, directory)) {
+    progress.say(text("all ", first, " steps are done: ", directory.file(result_name(job.config))));
+    return 0;
+  }
+  if (first > 0) progress.say(text("continuing after ", first, " of ", job.config.train.steps, " steps"));
+  watch_stop_signals();
+  device->profile().reset();
+  Session session{job, data, mesh, trainer, directory, progress, {}};
+  session.figures.first_step = first;
+  const bool complete = run_steps(session);
+  if (complete) {
+    finish(session, *device);
+  } else {
+    progress.say(text("stopped by the system; saved ", directory.checkpoint(trainer.steps_done())));
+  }
+  return complete ? 0 : static_cast<int>(Failure::preempted);
+}
+
+}  // namespace
+
+const Syntax& train_syntax() {
+  static const Syntax syntax{
+      .usage = "[mpirun -np N] lorashard train --config <file> [--section.key value ...]",
+      .about = "Runs a job. Results go to run.dir; a job that was interrupted continues there.",
+      .options = {{"ranks", "n", "with device.kind = meta: ranks to count for, in this one process"},
+                  {"json", "", "with device.kind = meta: print one JSON object"}},
+      .job_keys = true};
+  return syntax;
+}
+
+int train(dist::Runtime& runtime, int argc, char** argv) {
+  const Arguments arguments(train_syntax(), argc, argv);
+  const core::Config config = arguments.config();
+  if (config.device.kind == kernels::DeviceKind::meta) return train_on_meta(runtime, arguments);
+  if (config.run.dir.empty()) fail(Failure::configuration, "run.dir: missing, expected a directory for the results");
+  return run(runtime, make_job(config, runtime.size()));
+}
+
+}  // namespace lorashard::launch

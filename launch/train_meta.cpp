@@ -1,0 +1,84 @@
+#include "launch/train_meta.hpp"
+
+#include <boost/json.hpp>
+#include <cstdio>
+
+#include "core/option_values.hpp"
+#include "core/trainer.hpp"
+#include "launch/job.hpp"
+#include "launch/subcommands.hpp"
+#include "launch/summary.hpp"
+#include "launch/synthetic_tokens.hpp"
+#include "launch/units.hpp"
+
+namespace lorashard::launch {
+
+using core::Index;
+using kernels::fail;
+using kernels::Failure;
+using kernels::text;
+
+namespace {
+
+int ranks_of(const core::Config& config, const Arguments& arguments) {
+  const int smallest = config.mesh.tensor * config.mesh.pipeline;
+  if (!arguments.has("ranks")) return smallest;
+  const auto ranks = core::to_whole(arguments.value("ranks"));
+  if (!ranks || *ranks < 1 || *ranks > 1'000'000)
+    fail(Failure::configuration,
+         text("command line: --ranks: found ", core::quoted(arguments.value("ranks")), ", expected a number of ranks"));
+  return static_cast<int>(*ranks);
+}
+
+// One training step of one rank, and an evaluation when the job has held-out data.
+RankFigures count_rank(const Job& job, const JobData& data, int rank, Index& trained_parameters) {
+  const std::unique_ptr<kernels::Device> device = kernels::make_meta_device();
+  dist::Mesh mesh = dist::make_meta_mesh(*device, job.extents, rank);
+  core::Trainer trainer(job.config, *device, mesh);
+  trained_parameters = trainer.trained_parameters();
+  device->profile().reset();
+  trainer.step(data.train);
+  RankFigures figures = figures_of(*device, trainer.reduced_bytes());
+  for (const core::Dataset& set : data.valid) trainer.evaluate(set);
+  const RankFigures with_evaluation = figures_of(*device, trainer.reduced_bytes());
+  figures.peak_bytes = with_evaluation.peak_bytes;
+  figures.peak_total_bytes = with_evaluation.peak_total_bytes;
+  figures.peak_resident_bytes = 0;  // this process is not that rank
+  return figures;
+}
+
+std::string work_table(const std::vector<RankFigures>& ranks) {
+  std::vector<std::vector<std::string>> rows{{"a step", "GFLOP", "sent"}};
+  for (std::size_t r = 0; r < std::min<std::size_t>(ranks.size(), 16); ++r) {
+    double flops = 0, sent = 0;
+    for (const auto& phase : ranks[r].phases) flops += phase.flops, sent += phase.sent_bytes;
+    rows.push_back({text("  rank ", r), fixed_text(flops / 1e9, 3), bytes_text(sent)});
+  }
+  return table_text(rows);
+}
+
+}  // namespace
+
+int train_on_meta(dist::Runtime& runtime, const Arguments& arguments) {
+  expect_one_rank(runtime, "train with device.kind = meta");
+  core::Config config = arguments.config();
+  const int ranks = ranks_of(config, arguments);
+  Job job = make_job(std::move(config), ranks);
+  std::optional<SyntheticTokens> tokens;
+  if (job.config.data.train.empty()) {
+    tokens.emplace(job.config.model.shape.vocab, job.config.data.length, 1);
+    job.config.data.train = tokens->path();
+  }
+  const JobData data = open_data(job.config);
+  RunFigures run;
+  for (int rank = 0; rank < ranks; ++rank) run.ranks.push_back(count_rank(job, data, rank, run.trained_parameters));
+  run.steps = 1;
+  run.tokens = job.config.train.batch * job.config.data.length;
+  const std::string report = arguments.has("json") ? summary_json(job, run)
+                                                   : describe(job, run.trained_parameters, data) + "\n" +
+                                                         memory_table(run.ranks) + "\n" + work_table(run.ranks);
+  std::fputs(report.c_str(), stdout);
+  return 0;
+}
+
+}  // namespace lorashard::launch
