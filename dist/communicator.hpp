@@ -2,7 +2,8 @@
 // mesh; verbs are entered by all its ranks in the same order. On one rank every verb is a copy or nothing.
 //
 // Host: MPI. Meta: nothing moves, bytes are recorded, the values of gather_values are this rank's own, repeated.
-// Reduced values are f32 and the result is bitwise the same on every rank. Errors throw Failure::communication and
+// Reduced values are f32; sums are made in rank order, so the result is bitwise the same on every rank and does not
+// depend on how data is cut into calls. Errors throw Failure::communication and
 // name the verb, the axis and the rank.
 #pragma once
 

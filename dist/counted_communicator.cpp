@@ -57,9 +57,10 @@ void CountedCommunicator::check_f32(const ConstMatrix& data, const char* name, c
 
 void CountedCommunicator::check_whole(const ConstMatrix& whole, const ConstMatrix& part, const char* verb) const {
   if (whole.rows != part.rows * size() || whole.cols != part.cols || whole.dtype != part.dtype)
-    check(false, verb, text("part is ", extents(part), " ", kernels::name(part.dtype), ", whole is ", extents(whole),
-                            " ", kernels::name(whole.dtype), ", expected ", part.rows * size(), "x", part.cols, " ",
-                            kernels::name(part.dtype)));
+    check(false, verb,
+          text("part is ", extents(part), " ", kernels::name(part.dtype), ", whole is ", extents(whole), " ",
+               kernels::name(whole.dtype), ", expected ", part.rows * size(), "x", part.cols, " ",
+               kernels::name(part.dtype)));
 }
 
 void CountedCommunicator::check_peer(int peer, int tag, const char* verb) const {

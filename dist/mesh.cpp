@@ -47,9 +47,8 @@ MeshExtents make_extents(int ranks, int tensor, int pipeline) {
   if (ranks % tensor != 0 || ranks / tensor % pipeline != 0)
     fail(Failure::configuration,
          text("mesh.tensor = ", tensor, ", mesh.pipeline = ", pipeline, " do not divide ", ranks,
-              " ranks; tensor * pipeline may be ", divisors(ranks, 1), "; with pipeline ", pipeline,
-              ", tensor may be ", divisors(ranks, pipeline), "; with tensor ", tensor, ", pipeline may be ",
-              divisors(ranks, tensor)));
+              " ranks; tensor * pipeline may be ", divisors(ranks, 1), "; with pipeline ", pipeline, ", tensor may be ",
+              divisors(ranks, pipeline), "; with tensor ", tensor, ", pipeline may be ", divisors(ranks, tensor)));
   return {tensor, pipeline, ranks / tensor / pipeline};
 }
 

@@ -1,13 +1,14 @@
-// Sums are bitwise the same on every rank by construction: each element is reduced on exactly one rank
-// (MPI_Reduce_scatter) and its bits are then copied to the others (MPI_Allgatherv). MPI_Allreduce would move the same
-// bytes for large data, but MPI only recommends, and does not promise, that every rank gets the same bits. For a fixed
-// number of ranks and extents Open MPI and MPICH choose one algorithm and one order, so a rerun repeats the bits too.
+// Sums are made here, in rank order, and not by MPI: ((x_0 + x_1) + x_2) + ... for every element, wherever it lies and
+// however the data is cut into calls. Each element is summed on one rank and its bits are then copied to the others, so
+// all ranks agree by construction. MPI_Allreduce promises neither: its order depends on the algorithm that the library
+// picks by size, so the same gradient in one buffer or in two would differ. The bytes moved are the same.
 //
-// No staging memory is taken here; what the MPI library allocates inside is not in the ledger.
+// No device memory is taken. Sums pass through 2 MiB of scratch; what MPI allocates inside is not in the ledger.
 #include "dist/mpi_communicator.hpp"
 
 #include <algorithm>
 #include <cstring>
+#include <span>
 
 #include "dist/counted_communicator.hpp"
 #include "dist/shard.hpp"
@@ -23,8 +24,6 @@ namespace {
 
 MPI_Datatype mpi_type(DType dtype) { return dtype == DType::f32 ? MPI_FLOAT : MPI_UINT16_T; }
 
-MPI_Op mpi_op(Reduction reduction) { return reduction == Reduction::sum ? MPI_SUM : MPI_MAX; }
-
 std::string message_of(int code) {
   char buffer[MPI_MAX_ERROR_STRING] = "";
   int length = 0;
@@ -37,6 +36,15 @@ template <class Act>
 void in_pieces(Index elements, Index limit, const Act& act) {
   for (Index first = 0; first < elements; first += limit)
     act(first, static_cast<int>(std::min(limit, elements - first)));
+}
+
+void combine(std::span<const float> with, std::span<float> into, Reduction reduction) {
+  if (reduction == Reduction::sum) {
+    for (std::size_t i = 0; i < into.size(); ++i) into[i] += with[i];
+  } else {
+    for (std::size_t i = 0; i < into.size(); ++i)  // NaN wins, as it does in a sum
+      if (with[i] > into[i] || with[i] != with[i]) into[i] = with[i];
+  }
 }
 
 template <class Byte>
@@ -71,9 +79,9 @@ class MpiCommunicator final : public CountedCommunicator {
   std::vector<double> move_values(std::span<const double> values) override;
   void move_nothing() override;
 
-  void reduce_piece(float* values, int count, MPI_Op op);
+  void reduce_own_share(std::span<const float> whole, float* own, Reduction reduction, const char* verb);
+  void reduce_piece(std::span<float> values, Reduction reduction);
   void broadcast_pieces(Matrix data, int root, const char* verb);
-  bool fits_one_call(const ConstMatrix& whole) const { return whole.count() <= options_.piece_elements; }
 
   Watchdog::Scope waiting(const char* verb) const { return {options_.watchdog.get(), verb, axis()}; }
   void require(int code, const char* verb) const {
@@ -82,26 +90,54 @@ class MpiCommunicator final : public CountedCommunicator {
 
   MPI_Comm comm_;
   MpiOptions options_;
+  std::vector<float> out_, in_;  // scratch of sums: one block for each rank
 };
 
-void MpiCommunicator::reduce_piece(float* values, int count, MPI_Op op) {
+// Of each of the two scratch arrays. Every block is one more wait for the slowest rank, so not much smaller.
+constexpr Index kScratchElements = Index{1} << 18;
+
+// own = this rank's even share of the reduction of `whole`; it may be that very range of `whole`. Block by block, each
+// rank gives every other the block of the other's share.
+void MpiCommunicator::reduce_own_share(std::span<const float> whole, float* own, Reduction reduction,
+                                       const char* verb) {
+  const Index longest = even_share(std::ssize(whole), 0, size()).count;
+  const Index block = std::min(longest, std::max<Index>(1, kScratchElements / size()));
+  out_.resize(std::max(out_.size(), static_cast<std::size_t>(block * size())));
+  in_.resize(out_.size());
+  const auto block_of = [&](int rank, Index first) {  // empty past the end of a shorter share
+    const Share share = even_share(std::ssize(whole), rank, size());
+    const Index begin = std::min(first, share.count);
+    return whole.subspan(static_cast<std::size_t>(share.first + begin),
+                         static_cast<std::size_t>(std::min(block, share.count - begin)));
+  };
+  for (Index first = 0; first < longest; first += block) {
+    const Index count = std::min(block, longest - first);
+    for (int to = 0; to < size(); ++to) std::ranges::copy(block_of(to, first), out_.begin() + to * count);
+    const int each = static_cast<int>(count);
+    require(MPI_Alltoall(out_.data(), each, MPI_FLOAT, in_.data(), each, MPI_FLOAT, comm_), verb);
+    const std::span<float> result(own + first, block_of(rank(), first).size());
+    std::copy_n(in_.begin(), result.size(), result.begin());
+    for (int from = 1; from < size(); ++from) combine({in_.data() + from * count, result.size()}, result, reduction);
+  }
+}
+
+void MpiCommunicator::reduce_piece(std::span<float> values, Reduction reduction) {
   std::vector<int> counts, firsts;
   for (int rank = 0; rank < size(); ++rank) {
-    const Share share = even_share(count, rank, size());
+    const Share share = even_share(std::ssize(values), rank, size());
     counts.push_back(static_cast<int>(share.count));
     firsts.push_back(static_cast<int>(share.first));
   }
-  require(MPI_Reduce_scatter(MPI_IN_PLACE, values, counts.data(), MPI_FLOAT, op, comm_), "all_reduce");
-  // In place, MPI leaves this rank's share at the front.
-  std::memmove(values + firsts[rank()], values, counts[rank()] * sizeof(float));
-  require(MPI_Allgatherv(MPI_IN_PLACE, 0, MPI_DATATYPE_NULL, values, counts.data(), firsts.data(), MPI_FLOAT, comm_),
-          "all_reduce");
+  reduce_own_share(values, values.data() + firsts[rank()], reduction, "all_reduce");
+  require(
+      MPI_Allgatherv(MPI_IN_PLACE, 0, MPI_DATATYPE_NULL, values.data(), counts.data(), firsts.data(), MPI_FLOAT, comm_),
+      "all_reduce");
 }
 
 void MpiCommunicator::move_all_reduce(Matrix data, Reduction reduction) {
   const Watchdog::Scope scope = waiting("all_reduce");
   in_pieces(data.count(), options_.piece_elements, [&](Index first, int count) {
-    reduce_piece(reinterpret_cast<float*>(element(data, first)), count, mpi_op(reduction));
+    reduce_piece({data.row<float>(0) + first, static_cast<std::size_t>(count)}, reduction);
   });
 }
 
@@ -116,7 +152,7 @@ void MpiCommunicator::move_all_gather(ConstMatrix part, Matrix whole) {
   const Watchdog::Scope scope = waiting("all_gather");
   const Matrix own = whole.row_range(rank() * part.rows, part.rows);
   if (own.data != part.data) std::memcpy(own.data, part.data, static_cast<std::size_t>(part.bytes()));
-  if (fits_one_call(whole)) {
+  if (whole.count() <= options_.piece_elements) {
     require(MPI_Allgather(MPI_IN_PLACE, 0, MPI_DATATYPE_NULL, whole.data, static_cast<int>(part.count()),
                           mpi_type(part.dtype), comm_),
             "all_gather");
@@ -126,21 +162,10 @@ void MpiCommunicator::move_all_gather(ConstMatrix part, Matrix whole) {
     broadcast_pieces(whole.row_range(root * part.rows, part.rows), root, "all_gather");
 }
 
-// Beyond the counts of one call, the rows of one rank after the other are reduced to it.
 void MpiCommunicator::move_reduce_scatter(ConstMatrix whole, Matrix part) {
   const Watchdog::Scope scope = waiting("reduce_scatter");
-  if (fits_one_call(whole)) {
-    require(MPI_Reduce_scatter_block(whole.data, part.data, static_cast<int>(part.count()), MPI_FLOAT, MPI_SUM, comm_),
-            "reduce_scatter");
-    return;
-  }
-  for (int root = 0; root < size(); ++root) {
-    const ConstMatrix rows = whole.row_range(root * part.rows, part.rows);
-    in_pieces(rows.count(), options_.piece_elements, [&](Index first, int count) {
-      require(MPI_Reduce(element(rows, first), element(part, first), count, MPI_FLOAT, MPI_SUM, root, comm_),
-              "reduce_scatter");
-    });
-  }
+  reduce_own_share({whole.row<float>(0), static_cast<std::size_t>(whole.count())}, part.row<float>(0), Reduction::sum,
+                   "reduce_scatter");
 }
 
 void MpiCommunicator::move_broadcast(Matrix data, int root) {

@@ -51,7 +51,8 @@ struct Runtime::State {
   std::shared_ptr<Watchdog> watchdog;
 
   // The group of all ranks that pass the same color, in the order of `place`.
-  std::unique_ptr<Communicator> split(kernels::Device& device, const char* axis, int color, int place) const {
+  std::unique_ptr<Communicator> split(kernels::Device& device, const std::string& axis, int color, int place) const {
+    const Watchdog::Scope scope(watchdog.get(), "making the groups", axis);
     MPI_Comm comm = MPI_COMM_NULL;
     if (MPI_Comm_split(MPI_COMM_WORLD, color, place, &comm) != MPI_SUCCESS)
       fail(Failure::communication, text("splitting the ranks over axis ", axis, ", rank ", rank, " of ", size));
@@ -139,8 +140,8 @@ std::string place_of(const Runtime& runtime) { return text("rank ", runtime.rank
 Ending ending_of(const Runtime& runtime, const char* program, const kernels::Error& error) {
   if (error.failure() == Failure::configuration) return {error.failure(), text(program, ": ", error.what())};
   const std::string file = std::filesystem::path(error.where().file_name()).filename();
-  return {error.failure(), text(program, ": ", place_of(runtime), error.what(), " [", file, ":",
-                                error.where().line(), "]")};
+  return {error.failure(),
+          text(program, ": ", place_of(runtime), error.what(), " [", file, ":", error.where().line(), "]")};
 }
 
 }  // namespace

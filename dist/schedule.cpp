@@ -44,8 +44,7 @@ void check(const ScheduleShape& shape, int stage) {
   if (shape.chunks > 1 && shape.kind != ScheduleKind::interleaved)
     fail(Failure::configuration, text("schedule: chunks = ", shape.chunks, " with ", name(shape.kind),
                                       ", expected 1 (only interleaved has more)"));
-  if (stage < 0 || stage >= shape.stages)
-    fail(Failure::other, text("schedule: stage ", stage, " of ", shape.stages));
+  if (stage < 0 || stage >= shape.stages) fail(Failure::other, text("schedule: stage ", stage, " of ", shape.stages));
 }
 
 // Forwards before the first backward. With chunks, after Megatron-LM's forward_backward_pipelining_with_interleaving:
@@ -76,9 +75,7 @@ class Maker {
 
  private:
   // Unit k is one microbatch through one chunk: `stages` microbatches through chunk 0, the same through chunk 1, ...
-  int microbatch_of(int k) const {
-    return k / (shape_.stages * shape_.chunks) * shape_.stages + k % shape_.stages;
-  }
+  int microbatch_of(int k) const { return k / (shape_.stages * shape_.chunks) * shape_.stages + k % shape_.stages; }
   int chunk_of(int k) const { return k / shape_.stages % shape_.chunks; }
 
   void add_forward(int k) {

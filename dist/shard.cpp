@@ -32,9 +32,7 @@ AxisCut::AxisCut(std::vector<Index> segments, int part, int parts) : segments_(s
 
 Index AxisCut::global_extent() const { return std::accumulate(segments_.begin(), segments_.end(), Index{0}); }
 
-Index AxisCut::local_extent() const {
-  return all_.empty() ? 0 : all_.back().local.value + all_.back().count;
-}
+Index AxisCut::local_extent() const { return all_.empty() ? 0 : all_.back().local.value + all_.back().count; }
 
 Run AxisCut::segment(int s) const {
   if (s < 0 || s >= static_cast<int>(all_.size()))

@@ -37,15 +37,12 @@ void expect_groups(const Mesh& mesh) {
   const MeshPoint mine = mesh.point();
   const MeshExtents& extents = mesh.extents();
   EXPECT_EQ(members(mesh.world(), mesh.rank()), ranks_where(extents, [](MeshPoint) { return true; }));
-  EXPECT_EQ(members(mesh.tensor(), mesh.rank()), ranks_where(extents, [&](MeshPoint p) {
-              return p.pipeline == mine.pipeline && p.data == mine.data;
-            }));
-  EXPECT_EQ(members(mesh.pipeline(), mesh.rank()), ranks_where(extents, [&](MeshPoint p) {
-              return p.tensor == mine.tensor && p.data == mine.data;
-            }));
-  EXPECT_EQ(members(mesh.data(), mesh.rank()), ranks_where(extents, [&](MeshPoint p) {
-              return p.tensor == mine.tensor && p.pipeline == mine.pipeline;
-            }));
+  EXPECT_EQ(members(mesh.tensor(), mesh.rank()),
+            ranks_where(extents, [&](MeshPoint p) { return p.pipeline == mine.pipeline && p.data == mine.data; }));
+  EXPECT_EQ(members(mesh.pipeline(), mesh.rank()),
+            ranks_where(extents, [&](MeshPoint p) { return p.tensor == mine.tensor && p.data == mine.data; }));
+  EXPECT_EQ(members(mesh.data(), mesh.rank()),
+            ranks_where(extents, [&](MeshPoint p) { return p.tensor == mine.tensor && p.pipeline == mine.pipeline; }));
   EXPECT_EQ(members(mesh.replica(), mesh.rank()),
             ranks_where(extents, [&](MeshPoint p) { return p.pipeline == mine.pipeline; }));
   EXPECT_EQ(mesh.first_stage(), mine.pipeline == 0);

@@ -102,7 +102,7 @@ class Machine {
   std::vector<std::size_t> next_;
   std::set<Unit> forwards_, backwards_;
   std::set<Message> messages_;
-  Message inbox_{-1, -1, -1, false};             // the last message received, by the stage that runs
+  Message inbox_{-1, -1, -1, false};                      // the last message received, by the stage that runs
   Action previous_{ActionKind::receive_forward, -1, -1};  // the last action, of the stage that runs
   std::string error_;
 };

@@ -1,0 +1,157 @@
+// How a job ends: this program starts itself under mpirun as a job whose ranks fail in one way or another, then reads
+// what was printed and with which code mpirun ended. A run takes about half a second.
+#include <gtest/gtest.h>
+#include <unistd.h>
+
+#include <cstdio>
+#include <cstdlib>
+#include <new>
+#include <regex>
+#include <stdexcept>
+#include <string>
+#include <thread>
+
+#include "dist/runtime.hpp"
+
+namespace lorashard::dist {
+namespace {
+
+using kernels::fail;
+using kernels::Failure;
+using kernels::text;
+
+// The job: `how` on rank `where` (-1: on all); the others wait for it in a verb.
+int job(Runtime& runtime, int argc, char** argv) {
+  if (argc != 3) fail(Failure::other, "expected: how, where");
+  const std::string how = argv[1];
+  const int where = std::atoi(argv[2]);
+  const auto device = kernels::make_host_device(1);
+  if (where < 0 || where == runtime.rank()) {
+    if (how == "configuration") fail(Failure::configuration, "mesh.tensor = 5 divides nothing");
+    if (how == "numerics") fail(Failure::numerics, "loss is nan");
+    if (how == "memory") throw std::bad_alloc();
+    if (how == "unknown") throw std::runtime_error("something else");
+    if (how == "absent") std::this_thread::sleep_for(std::chrono::minutes(5));
+    if (how == "code") return 7;
+  }
+  Mesh mesh = runtime.make_mesh(*device, {runtime.size(), 1, 1});
+  if (how == "leave" && where == runtime.rank()) std::this_thread::sleep_for(std::chrono::minutes(5));
+  std::vector<float> data(8, 1);
+  mesh.tensor().all_reduce(kernels::view(data.data(), 1, 8));
+  return data[0] == static_cast<float>(runtime.size()) ? 0 : 1;
+}
+
+struct Ended {
+  int code = 0;
+  std::string output;
+};
+
+// `ranks` 0: without mpirun.
+Ended run(int ranks, const std::string& arguments, const std::string& environment = "") {
+  char self[4096] = "";
+  if (readlink("/proc/self/exe", self, sizeof(self) - 1) < 0) return {-1, "no /proc/self/exe"};
+  const std::string launcher =
+      ranks == 0 ? "" : text("mpirun --allow-run-as-root --oversubscribe --bind-to none -np ", ranks, " ");
+  FILE* pipe = popen((environment + " " + launcher + self + " job " + arguments + " 2>&1").c_str(), "r");
+  if (!pipe) return {-1, "popen failed"};
+  Ended ended;
+  for (char part[256]; std::fgets(part, sizeof(part), pipe);) ended.output += part;
+  const int status = pclose(pipe);
+  ended.code = WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+  return ended;
+}
+
+// How many lines match.
+int lines(const std::string& output, const std::string& pattern) {
+  const std::regex line(pattern);
+  std::istringstream in(output);
+  int count = 0;
+  for (std::string text; std::getline(in, text);) count += std::regex_match(text, line);
+  return count;
+}
+
+TEST(Guard, HealthyJobEndsWithZero) {
+  const Ended ended = run(3, "none -1");
+  EXPECT_EQ(ended.code, 0) << ended.output;
+  EXPECT_EQ(ended.output, "");
+}
+
+TEST(Guard, WorksWithoutMpirun) {
+  EXPECT_EQ(run(0, "none -1").code, 0);
+  const Ended ended = run(0, "configuration -1");
+  EXPECT_EQ(ended.code, 2);
+  EXPECT_EQ(ended.output, "lorashard: mesh.tensor = 5 divides nothing\n");
+}
+
+TEST(Guard, TheBodysCodePasses) {
+  EXPECT_EQ(run(0, "code -1").code, 7);
+  EXPECT_EQ(run(2, "code -1").code, 7);
+}
+
+TEST(Guard, BadInputOnAllRanksIsOneLine) {
+  const Ended ended = run(4, "configuration -1");
+  EXPECT_EQ(ended.code, 2) << ended.output;
+  EXPECT_EQ(lines(ended.output, "lorashard: mesh.tensor = 5 divides nothing"), 1) << ended.output;
+}
+
+TEST(Guard, BadInputOnOneRankEndsAll) {
+  const Ended ended = run(3, "configuration 2");
+  EXPECT_EQ(ended.code, 2) << ended.output;
+  EXPECT_EQ(lines(ended.output, "lorashard: mesh.tensor = 5 divides nothing"), 1) << ended.output;
+}
+
+TEST(Guard, ErrorsNameRankHostAndPlace) {
+  const Ended one = run(3, "numerics 1");
+  EXPECT_EQ(one.code, 4) << one.output;
+  EXPECT_EQ(lines(one.output, R"(lorashard: rank 1 \(host [^ ]+\): loss is nan \[test_guard\.cpp:\d+\])"), 1)
+      << one.output;
+  const Ended all = run(3, "numerics -1");
+  EXPECT_EQ(all.code, 4) << all.output;
+  EXPECT_EQ(lines(all.output, R"(lorashard: rank 0 .*loss is nan.*)"), 1) << all.output;
+  EXPECT_EQ(lines(all.output, R"(lorashard: .*loss is nan.*)"), 1) << all.output;
+}
+
+TEST(Guard, ForeignExceptionsHaveTheirCodes) {
+  const Ended memory = run(2, "memory 0");
+  EXPECT_EQ(memory.code, 3) << memory.output;
+  EXPECT_EQ(lines(memory.output, R"(lorashard: rank 0 \(host [^ ]+\): out of host memory)"), 1) << memory.output;
+  const Ended other = run(2, "unknown 1");
+  EXPECT_EQ(other.code, 1) << other.output;
+  EXPECT_EQ(lines(other.output, R"(lorashard: rank 1 \(host [^ ]+\): something else)"), 1) << other.output;
+}
+
+TEST(Guard, WatchdogNamesWhatAPeerNeverCameTo) {
+  for (const auto& [how, operation] :
+       {std::pair("absent", "making the groups over axis world"), std::pair("leave", "all_reduce over axis tensor")}) {
+    const Ended ended = run(2, text(how, " 1"), "LORASHARD_WATCHDOG_S=0.5");
+    EXPECT_EQ(ended.code, 5) << ended.output;
+    const std::string self = R"(lorashard: rank 0 \(host [^ ]+\): no answer from the peers for [0-9.]+ s in )";
+    EXPECT_EQ(lines(ended.output, self + operation), 1) << ended.output;
+  }
+}
+
+TEST(Guard, WatchdogLimitMustBeSeconds) {
+  const Ended ended = run(0, "none -1", "LORASHARD_WATCHDOG_S=soon");
+  EXPECT_EQ(ended.code, 2);
+  EXPECT_EQ(ended.output, "LORASHARD_WATCHDOG_S: found 'soon', expected seconds, 0 or more\n");
+}
+
+}  // namespace
+
+int run_job(int argc, char** argv) {
+  try {
+    Runtime runtime(argc, argv);
+    return run_guarded(runtime, "lorashard", job, argc - 1, argv + 1);
+  } catch (const kernels::Error& error) {
+    std::fprintf(stderr, "%s\n", error.what());
+    return static_cast<int>(error.failure());
+  }
+}
+
+}  // namespace lorashard::dist
+
+int main(int argc, char** argv) {
+  if (argc > 1 && std::string(argv[1]) == "job") return lorashard::dist::run_job(argc, argv);
+  testing::InitGoogleTest(&argc, argv);
+  return RUN_ALL_TESTS();
+}
