@@ -1,4 +1,5 @@
 // The mathematics of one element, written once: host loops and CUDA kernels both call these functions.
+// They hold no branch and call no library, so a compiler turns a loop over them into vector code.
 #pragma once
 
 #include <bit>
@@ -21,22 +22,73 @@ LORASHARD_BOTH float to_float(bf16 x) { return std::bit_cast<float>(std::uint32_
 // Rounds to nearest, ties to even; NaN stays NaN.
 LORASHARD_BOTH bf16 to_bf16(float x) {
   const std::uint32_t u = std::bit_cast<std::uint32_t>(x);
-  if ((u & 0x7fffffffu) > 0x7f800000u) return {static_cast<std::uint16_t>((u >> 16) | 0x40u)};
-  return {static_cast<std::uint16_t>((u + 0x7fffu + ((u >> 16) & 1u)) >> 16)};
+  const std::uint32_t rounded = (u + 0x7fffu + ((u >> 16) & 1u)) >> 16;
+  const std::uint32_t quiet_nan = (u >> 16) | 0x40u;
+  return {static_cast<std::uint16_t>(x != x ? quiet_nan : rounded)};
 }
 
 LORASHARD_BOTH void store(float& to, float x) { to = x; }
 LORASHARD_BOTH void store(bf16& to, float x) { to = to_bf16(x); }
 
-// GELU in its tanh form, Hendrycks and Gimpel 2016 (arXiv 1606.08415), and its derivative.
-LORASHARD_BOTH float gelu(float x) {
-  const float k = 0.7978845608028654f;  // sqrt(2 / pi)
-  return 0.5f * x * (1.0f + std::tanh(k * (x + 0.044715f * x * x * x)));
+// e^x within 1.5 ulp. Below -86.98 (where 2^n would need n < -125) it is 0, so exp(-infinity) = 0; above 88.73 it is
+// infinity; NaN stays NaN. x = n ln 2 + r with |r| <= ln 2 / 2, then a polynomial in r (Cephes' coefficients, Moshier
+// 1992) and n into the exponent.
+LORASHARD_BOTH float exponential(float x) {
+  const float lowest = -86.98f, highest = 89.0f;
+  const float above = x < lowest ? lowest : x;
+  const float clamped = above > highest ? highest : above;
+  // Adding 1.5 * 2^23 rounds to an integer, which then lies in the low bits.
+  const float magic = 12582912.0f;
+  const float shifted = clamped * 1.44269504088896341f + magic;
+  const float n = shifted - magic;
+  float r = std::fma(n, -0.693359375f, clamped);
+  r = std::fma(n, 2.12194440e-4f, r);
+  float p = 1.9875691500e-4f;
+  p = std::fma(p, r, 1.3981999507e-3f);
+  p = std::fma(p, r, 8.3334519073e-3f);
+  p = std::fma(p, r, 4.1665795894e-2f);
+  p = std::fma(p, r, 1.6666665459e-1f);
+  p = std::fma(p, r, 5.0000001201e-1f);
+  p = std::fma(p, r * r, r) + 1.0f;
+  // 2^(n - 1) times 2: n reaches 128, which alone has no float.
+  const std::uint32_t exponent = (std::bit_cast<std::uint32_t>(shifted) + 126u) << 23;
+  const float value = 2.0f * p * std::bit_cast<float>(exponent);
+  return x < lowest ? 0.0f : value;
 }
+
+// GELU in its tanh form, Hendrycks and Gimpel 2016 (arXiv 1606.08415), and its derivative. With u the argument of the
+// tanh, (1 + tanh u) / 2 = 1 / (1 + e^-2u): the left side cancels for negative u, the right side keeps all digits.
+LORASHARD_BOTH float gelu_exponential(float x) {
+  const float twice_k = 1.5957691216057308f;  // 2 sqrt(2 / pi)
+  const float minus_twice_u = -twice_k * (x + 0.044715f * x * x * x);
+  // Beyond 80 the result is x or 0 to the last digit, and e^80 can still be squared by no one: it stays finite below.
+  return exponential(minus_twice_u > 80.0f ? 80.0f : minus_twice_u);
+}
+LORASHARD_BOTH float gelu(float x) { return x / (1.0f + gelu_exponential(x)); }
 LORASHARD_BOTH float gelu_derivative(float x) {
-  const float k = 0.7978845608028654f;
-  const float t = std::tanh(k * (x + 0.044715f * x * x * x));
-  return 0.5f * (1.0f + t) + 0.5f * x * (1.0f - t * t) * k * (1.0f + 3.0f * 0.044715f * x * x);
+  const float twice_k = 1.5957691216057308f;
+  const float e = gelu_exponential(x);
+  const float s = 1.0f / (1.0f + e);
+  return s + x * s * (e * s) * twice_k * (1.0f + 3.0f * 0.044715f * x * x);
 }
+
+// One value's AdamW step with what all values share computed beforehand (see adamw.hpp for the formula).
+struct AdamWElement {
+  float beta1, beta2;
+  float rest1, rest2;     // 1 - beta
+  float gradient_scale;
+  float step_size;        // lr / (1 - beta1^t)
+  float over_root2;       // 1 / sqrt(1 - beta2^t)
+  float eps;
+  float decay;            // lr * weight_decay
+
+  LORASHARD_BOTH void update(float& w, float& m, float& v, float g) const {
+    const float scaled = gradient_scale * g;
+    m = beta1 * m + rest1 * scaled;
+    v = beta2 * v + rest2 * scaled * scaled;
+    // One subtraction, so that small decays are not rounded away before the step joins them.
+    w -= decay * w + step_size * m / (std::sqrt(v) * over_root2 + eps);
+  }
+};
 
 }  // namespace lorashard::kernels

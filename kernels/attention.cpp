@@ -1,0 +1,72 @@
+#include "kernels/attention.hpp"
+
+#include "kernels/host_operations.hpp"
+#include "kernels/operation.hpp"
+
+namespace lorashard::kernels {
+namespace {
+
+void expect_shape(const char* operation, const AttentionShape& s) {
+  const bool empty = s.batch == 0 || s.length == 0 || s.heads == 0;
+  if (s.batch < 0 || s.length < 0 || s.heads < 0 || s.head_size < 1 ||
+      (!empty && (s.kv_heads < 1 || s.heads % s.kv_heads != 0))) {
+    fail(Failure::configuration,
+         text(operation, ": batch ", s.batch, ", length ", s.length, ", heads ", s.heads, ", key/value heads ", s.kv_heads,
+              ", head size ", s.head_size, "; expected heads to be a multiple of key/value heads"));
+  }
+}
+
+void expect_queries(const char* operation, const char* operand, const AttentionShape& s, const ConstMatrix& m,
+                    DType dtype) {
+  expect_extents(operation, operand, m, s.rows(), s.heads * s.head_size);
+  expect_dtype(operation, operand, m, dtype);
+}
+
+void expect_keys(const char* operation, const char* operand, const AttentionShape& s, const ConstMatrix& m,
+                 DType dtype) {
+  expect_extents(operation, operand, m, s.rows(), s.kv_heads * s.head_size);
+  expect_dtype(operation, operand, m, dtype);
+}
+
+double visible_pairs(const AttentionShape& s) {
+  return 0.5 * static_cast<double>(s.batch * s.heads) * static_cast<double>(s.length) *
+         static_cast<double>(s.length + 1);
+}
+
+}  // namespace
+
+void attention(Device& device, const AttentionForward& args) {
+  const AttentionShape& s = args.shape;
+  expect_shape("attention", s);
+  expect_queries("attention", "q", s, args.q, args.q.dtype);
+  expect_keys("attention", "k", s, args.k, args.q.dtype);
+  expect_keys("attention", "v", s, args.v, args.q.dtype);
+  expect_queries("attention", "out", s, args.out, args.q.dtype);
+  if (!args.log_sum.empty()) expect_f32("attention", "log_sum", args.log_sum, s.heads, s.rows());
+  const Operation run(device, Phase::attention,
+                      {4.0 * s.head_size * visible_pairs(s),
+                       moved_bytes(args.q, args.k, args.v, args.out, args.log_sum)});
+  if (run.host()) attention_host(args);
+}
+
+void attention(Device& device, const AttentionBackward& args) {
+  const AttentionShape& s = args.shape;
+  const DType dtype = args.q.dtype;
+  expect_shape("attention backward", s);
+  expect_queries("attention backward", "q", s, args.q, dtype);
+  expect_keys("attention backward", "k", s, args.k, dtype);
+  expect_keys("attention backward", "v", s, args.v, dtype);
+  expect_queries("attention backward", "out", s, args.out, dtype);
+  expect_f32("attention backward", "log_sum", args.log_sum, s.heads, s.rows());
+  expect_queries("attention backward", "dout", s, args.dout, dtype);
+  expect_queries("attention backward", "dq", s, args.dq, dtype);
+  expect_keys("attention backward", "dk", s, args.dk, dtype);
+  expect_keys("attention backward", "dv", s, args.dv, dtype);
+  const Operation run(device, Phase::attention,
+                      {10.0 * s.head_size * visible_pairs(s),
+                       moved_bytes(args.q, args.k, args.v, args.out, args.log_sum, args.dout, args.dq, args.dk,
+                                   args.dv)});
+  if (run.host()) attention_host(args);
+}
+
+}  // namespace lorashard::kernels

@@ -1,0 +1,233 @@
+#include "kernels/attention.hpp"
+
+#include "samples.hpp"
+
+namespace lorashard::kernels {
+namespace {
+
+// Operands as a model holds them: q, k and v are column slices of one fused matrix with a gap behind it.
+struct Case {
+  AttentionShape s;
+  Sample fused, out, log_sum, dout, dfused;
+
+  Case(AttentionShape s, DType dtype, double scale = 1.0)
+      : s(s),
+        fused(dtype, s.rows(), (s.heads + 2 * s.kv_heads) * s.head_size, 3),
+        out(dtype, s.rows(), s.heads * s.head_size, 5),
+        log_sum(DType::f32, s.heads, s.rows()),
+        dout(dtype, s.rows(), s.heads * s.head_size),
+        dfused(dtype, s.rows(), (s.heads + 2 * s.kv_heads) * s.head_size) {
+    fused.normals(1, scale);
+    dout.normals(2);
+  }
+
+  template <class M>
+  M q(M m) const { return m.col_range(0, s.heads * s.head_size); }
+  template <class M>
+  M k(M m) const { return m.col_range(s.heads * s.head_size, s.kv_heads * s.head_size); }
+  template <class M>
+  M v(M m) const { return m.col_range((s.heads + s.kv_heads) * s.head_size, s.kv_heads * s.head_size); }
+
+  void forward(Device& device) {
+    const Matrix m = fused;
+    attention(device, AttentionForward{s, q(m), k(m), v(m), out, log_sum});
+  }
+  void backward(Device& device) {
+    const Matrix m = fused, d = dfused;
+    attention(device, AttentionBackward{s, q(m), k(m), v(m), out, log_sum, dout, q(d), k(d), v(d)});
+  }
+};
+
+// What the case should give, in doubles straight from the definition, from the values as stored; and beside each
+// result the sum of the absolute values of its terms, which scales its rounding error.
+struct Expected {
+  Doubles out, log_sum, gradient, out_terms, gradient_terms;
+
+  Expected(const Case& c)
+      : out(c.s.rows(), c.s.heads * c.s.head_size),
+        log_sum(c.s.heads, c.s.rows()),
+        gradient(c.s.rows(), (c.s.heads + 2 * c.s.kv_heads) * c.s.head_size),
+        out_terms(out),
+        gradient_terms(gradient) {
+    for (Index b = 0; b < c.s.batch; ++b) {
+      for (Index h = 0; h < c.s.heads; ++h) {
+        for (Index t = 0; t < c.s.length; ++t) row(c, b, h, t);
+      }
+    }
+  }
+
+ private:
+  void row(const Case& c, Index b, Index h, Index t) {
+    const AttentionShape& s = c.s;
+    const Index g = h / (s.heads / s.kv_heads), size = s.head_size, r = b * s.length + t, q0 = h * size;
+    const Index k0 = (s.heads + g) * size, v0 = (s.heads + s.kv_heads + g) * size;
+    const double scale = 1.0 / std::sqrt(static_cast<double>(size));
+    std::vector<double> score(t + 1), p(t + 1), dp(t + 1), dp_terms(t + 1);
+    double highest = -std::numeric_limits<double>::infinity(), sum = 0, delta = 0, delta_terms = 0;
+    for (Index j = 0; j <= t; ++j) {
+      for (Index d = 0; d < size; ++d) score[j] += scale * c.fused(r, q0 + d) * c.fused(b * s.length + j, k0 + d);
+      highest = std::max(highest, score[j]);
+    }
+    for (Index j = 0; j <= t; ++j) sum += p[j] = std::exp(score[j] - highest);
+    log_sum(h, r) = highest + std::log(sum);
+    for (Index j = 0; j <= t; ++j) {
+      const Index other = b * s.length + j;
+      p[j] /= sum;
+      for (Index d = 0; d < size; ++d) {
+        const double v = c.fused(other, v0 + d), dout = c.dout(r, q0 + d);
+        out(r, q0 + d) += p[j] * v;
+        out_terms(r, q0 + d) += p[j] * std::abs(v);
+        gradient(other, v0 + d) += p[j] * dout;
+        gradient_terms(other, v0 + d) += p[j] * std::abs(dout);
+        dp[j] += dout * v;
+        dp_terms[j] += std::abs(dout * v);
+      }
+      delta += p[j] * dp[j];
+      delta_terms += p[j] * dp_terms[j];
+    }
+    for (Index j = 0; j <= t; ++j) {
+      const Index other = b * s.length + j;
+      const double ds = p[j] * (dp[j] - delta) * scale, terms = p[j] * (dp_terms[j] + delta_terms) * scale;
+      for (Index d = 0; d < size; ++d) {
+        gradient(r, q0 + d) += ds * c.fused(other, k0 + d);
+        gradient(other, k0 + d) += ds * c.fused(r, q0 + d);
+        gradient_terms(r, q0 + d) += terms * std::abs(c.fused(other, k0 + d));
+        gradient_terms(other, k0 + d) += terms * std::abs(c.fused(r, q0 + d));
+      }
+    }
+  }
+};
+
+// A score carries (D + 3) roundings of terms whose absolute sum is at most `score_size`; through the exponential they
+// become a relative error of each probability. Sums over up to T keys add T more.
+double relative_bound(const Case& c, double score_size) {
+  const double of_score = (c.s.head_size + 3) * score_size + 4 * score_size + 4;
+  return (2 * of_score + 2 * (c.s.length + c.s.heads / c.s.kv_heads * c.s.length) + c.s.head_size + 16) * kFloatEpsilon;
+}
+
+double score_size(const Case& c) {
+  double largest = 0;
+  for (Index r = 0; r < c.s.rows(); ++r) {
+    for (Index col = 0; col < (c.s.heads + c.s.kv_heads) * c.s.head_size; ++col) {
+      largest = std::max(largest, std::abs(c.fused(r, col)));
+    }
+  }
+  // |q . k| / sqrt(D) <= |q| |k| / sqrt(D), each of norm at most about sqrt(D) for unit normals; taken from the values.
+  return std::sqrt(static_cast<double>(c.s.head_size)) * std::min(largest * largest, 4.0 * largest);
+}
+
+void check(AttentionShape shape, DType dtype) {
+  SCOPED_TRACE(text("B ", shape.batch, " T ", shape.length, " H ", shape.heads, " G ", shape.kv_heads, " D ",
+                    shape.head_size, " ", name(dtype)));
+  Case c(shape, dtype);
+  const auto device = make_host_device(2);
+  c.forward(*device);
+  c.backward(*device);
+  const Expected expected(c);
+  const double relative = relative_bound(c, score_size(c)), stored = unit_roundoff(dtype), tiny = 1e-30;
+  expect_close(c.out.view(), expected.out, [&](Index r, Index col) {
+    return relative * expected.out_terms(r, col) + stored * std::abs(expected.out(r, col)) + tiny;
+  }, "out");
+  expect_close(c.log_sum.view(), expected.log_sum, relative * (1.0 + 2 * std::log(shape.length + 1.0)), "log_sum");
+  // delta is taken from the stored out, so its rounding reaches every score gradient.
+  expect_close(c.dfused.view(), expected.gradient, [&](Index r, Index col) {
+    return (relative + 2 * stored) * expected.gradient_terms(r, col) + stored * std::abs(expected.gradient(r, col)) +
+           tiny;
+  }, "dq, dk, dv");
+}
+
+TEST(Attention, MatchesTheDefinition) {
+  for (const DType dtype : {DType::f32, DType::bf16}) {
+    check({1, 1, 1, 1, 4}, dtype);
+    check({2, 7, 3, 3, 5}, dtype);
+    check({1, 64, 2, 2, 16}, dtype);
+    check({2, 65, 2, 2, 64}, dtype);
+    check({1, 200, 2, 2, 80}, dtype);
+    check({2, 130, 4, 2, 32}, dtype);
+    check({1, 70, 6, 1, 8}, dtype);
+  }
+}
+
+TEST(Attention, FirstTokenCopiesItsValue) {
+  Case c({1, 3, 2, 2, 4}, DType::f32);
+  c.forward(*make_host_device(1));
+  for (Index col = 0; col < 8; ++col) EXPECT_EQ(c.out(0, col), c.fused(0, 16 + col));
+}
+
+// Scores around +-1000: only differences to the row's maximum may be exponentiated.
+TEST(Attention, LargeScoresStayFinite) {
+  Case c({1, 100, 1, 1, 16}, DType::f32, 16.0);
+  const auto device = make_host_device(1);
+  c.forward(*device);
+  c.backward(*device);
+  for (Index r = 0; r < 100; ++r) {
+    for (Index col = 0; col < 16; ++col) EXPECT_TRUE(std::isfinite(c.out(r, col)));
+    for (Index col = 0; col < 48; ++col) EXPECT_TRUE(std::isfinite(c.dfused(r, col)));
+  }
+}
+
+TEST(Attention, NanReachesTheRowsThatSeeIt) {
+  Case c({1, 80, 1, 1, 8}, DType::f32);
+  set_element(c.fused, 40, 8, std::nan(""));  // in k of token 40
+  c.forward(*make_host_device(2));
+  for (Index t = 0; t < 80; ++t) EXPECT_EQ(std::isnan(c.out(t, 0)), t >= 40) << t;
+}
+
+TEST(Attention, DoesNotDependOnThreads) {
+  expect_thread_independent([](Device& device) {
+    Case c({2, 150, 4, 2, 24}, DType::f32);
+    c.forward(device);
+    c.backward(device);
+    auto bytes = c.out.image();
+    bytes.insert(bytes.end(), c.dfused.image().begin(), c.dfused.image().end());
+    return bytes;
+  });
+}
+
+TEST(Attention, ASequenceDoesNotDependOnItsBatch) {
+  Case both({2, 70, 2, 2, 16}, DType::f32), alone({1, 70, 2, 2, 16}, DType::f32);
+  const auto device = make_host_device(2);
+  both.forward(*device);
+  alone.forward(*device);
+  for (Index r = 0; r < 70; ++r) {
+    for (Index col = 0; col < 32; ++col) EXPECT_EQ(both.out(r, col), alone.out(r, col));
+  }
+}
+
+TEST(Attention, CostIsTheSameOnMetaAndAsStated) {
+  const AttentionShape s{2, 10, 4, 2, 8};
+  const auto work = [&](Device& device) {
+    const auto tensor = [&](Index cols) { return Tensor(device, Category::activation, DType::f32, 20, cols); };
+    Tensor q = tensor(32), k = tensor(16), v = tensor(16), out = tensor(32), dout = tensor(32);
+    Tensor dq = tensor(32), dk = tensor(16), dv = tensor(16);
+    Tensor log_sum(device, Category::activation, DType::f32, 4, 20);
+    for (Tensor* t : {&q, &k, &v, &dout}) {
+      if (!device.meta()) std::memset(t->view().data, 0, t->view().bytes());
+    }
+    attention(device, AttentionForward{s, q, k, v, out, log_sum});
+    attention(device, AttentionBackward{s, q, k, v, out, log_sum, dout, dq, dk, dv});
+    EXPECT_EQ(device.profile().entry(Phase::attention).flops, (4.0 + 10.0) * 8 * 2 * 4 * 55);
+    EXPECT_EQ(device.profile().entry(Phase::attention).bytes, 4.0 * 20 * (96 + 4 + 96 + 4 + 96));
+  };
+  expect_same_cost(Phase::attention, work);
+}
+
+TEST(Attention, EmptyBatchIsNothing) {
+  Case c({0, 5, 2, 2, 4}, DType::f32);
+  const auto device = make_host_device(1);
+  c.forward(*device);
+  c.backward(*device);
+}
+
+TEST(Attention, RefusesWhatDoesNotFit) {
+  const auto device = make_meta_device();
+  Case c({1, 4, 3, 3, 4}, DType::f32);
+  c.s.kv_heads = 2;
+  EXPECT_THROW(c.forward(*device), Error);
+  c.s.kv_heads = 3;
+  c.s.length = 5;
+  EXPECT_THROW(c.forward(*device), Error);
+}
+
+}  // namespace
+}  // namespace lorashard::kernels
