@@ -16,7 +16,8 @@ namespace lorashard::core {
 
 using kernels::Index;
 
-enum class StoredType { f64, f32, f16, bf16, i64, i32, u8 };
+// other: a type of the format that this program does not read; such tensors may be in a file.
+enum class StoredType { f64, f32, f16, bf16, i64, i32, u8, other };
 const char* name(StoredType type);
 
 class SafeTensors {
@@ -47,6 +48,8 @@ class SafeTensors {
 
  private:
   struct Shard;
+  template <class Number>
+  std::vector<Number> read_as(const std::string& tensor, Index first, Index count) const;
   std::string path_;
   std::map<std::string, Entry> entries_;
   std::map<std::string, std::shared_ptr<Shard>> shard_of_;
