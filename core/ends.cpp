@@ -58,8 +58,7 @@ Head::Head(const Context& context, Parameters& parameters, bool input_gradient)
       input_gradient_(input_gradient),
       table_(parameters.value(head_table(context.shape))),
       table_gradient_(parameters.gradient(head_table(context.shape))),
-      first_(first_vocabulary_row(context, parameters.info(head_table(context.shape)))),
-      smoothing_(context.label_smoothing) {}
+      first_(first_vocabulary_row(context, parameters.info(head_table(context.shape)))) {}
 
 // 32 MiB of logits: large enough for the product's speed, small beside everything else of a model with that vocabulary.
 Index Head::chunk_rows(Index rows, Index vocab) {
@@ -88,7 +87,7 @@ Head::Result Head::forward(Activation x, const Microbatch& microbatch, bool grad
     for (Index first = 0; first < rows; first += step) {
       const Index count = std::min(step, rows - first);
       result.loss_sum += chunk(whole.rows().row_range(first, count), microbatch.labels.subspan(first, count),
-                               microbatch.loss_scale, gradient, dh.none() ? Matrix{} : dh.view().row_range(first, count));
+                               microbatch, gradient, dh.none() ? Matrix{} : dh.view().row_range(first, count));
     }
   }
   if (!norm_gradient) return result;
@@ -100,7 +99,7 @@ Head::Result Head::forward(Activation x, const Microbatch& microbatch, bool grad
   return result;
 }
 
-double Head::chunk(ConstMatrix h, kernels::Labels labels, float scale, bool gradient, Matrix dh) const {
+double Head::chunk(ConstMatrix h, kernels::Labels labels, const Microbatch& microbatch, bool gradient, Matrix dh) const {
   kernels::Device& device = context_.device;
   const auto workspace = [&](Index cols) { return Tensor(device, Category::workspace, DType::f32, h.rows, cols); };
   Tensor logits = workspace(table_.rows), maximum = workspace(1), sums = workspace(3), losses = workspace(1);
@@ -110,7 +109,8 @@ double Head::chunk(ConstMatrix h, kernels::Labels labels, float scale, bool grad
   kernels::shard_sums(device, {logits, labels, first_, maximum, sums});
   context_.mesh.tensor().all_reduce(sums);
   kernels::loss_and_gradient(device, {.logits = logits, .labels = labels, .first = first_, .vocab = context_.shape.vocab,
-                                      .smoothing = smoothing_, .scale = scale, .maximum = maximum, .sums = sums,
+                                      .smoothing = microbatch.training ? context_.label_smoothing : 0.0f,
+                                      .scale = microbatch.loss_scale, .maximum = maximum, .sums = sums,
                                       .losses = losses, .gradient = gradient});
   if (gradient && !table_gradient_.empty()) {
     kernels::gemm(device, {.a = logits, .b = h, .c = table_gradient_, .transpose_a = true, .beta = 1.0f});

@@ -41,7 +41,7 @@ class Head {
   static Index chunk_rows(Index rows, Index vocab);
 
  private:
-  double chunk(ConstMatrix h, kernels::Labels labels, float scale, bool gradient, Matrix dh) const;
+  double chunk(ConstMatrix h, kernels::Labels labels, const Microbatch& microbatch, bool gradient, Matrix dh) const;
 
   const Context& context_;
   Norm norm_;
@@ -49,7 +49,6 @@ class Head {
   ConstMatrix table_;
   Matrix table_gradient_;
   Index first_ = 0;
-  float smoothing_ = 0;
 };
 
 }  // namespace lorashard::core
