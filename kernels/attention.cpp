@@ -11,8 +11,8 @@ void expect_shape(const char* operation, const AttentionShape& s) {
   if (s.batch < 0 || s.length < 0 || s.heads < 0 || s.head_size < 1 ||
       (!empty && (s.kv_heads < 1 || s.heads % s.kv_heads != 0))) {
     fail(Failure::configuration,
-         text(operation, ": batch ", s.batch, ", length ", s.length, ", heads ", s.heads, ", key/value heads ", s.kv_heads,
-              ", head size ", s.head_size, "; expected heads to be a multiple of key/value heads"));
+         text(operation, ": batch ", s.batch, ", length ", s.length, ", heads ", s.heads, ", key/value heads ",
+              s.kv_heads, ", head size ", s.head_size, "; expected heads to be a multiple of key/value heads"));
   }
 }
 
@@ -43,9 +43,9 @@ void attention(Device& device, const AttentionForward& args) {
   expect_keys("attention", "v", s, args.v, args.q.dtype);
   expect_queries("attention", "out", s, args.out, args.q.dtype);
   if (!args.log_sum.empty()) expect_f32("attention", "log_sum", args.log_sum, s.heads, s.rows());
-  const Operation run(device, Phase::attention,
-                      {4.0 * s.head_size * visible_pairs(s),
-                       moved_bytes(args.q, args.k, args.v, args.out, args.log_sum)});
+  const Operation run(
+      device, Phase::attention,
+      {4.0 * s.head_size * visible_pairs(s), moved_bytes(args.q, args.k, args.v, args.out, args.log_sum)});
   if (run.host()) attention_host(args);
 }
 
@@ -62,10 +62,10 @@ void attention(Device& device, const AttentionBackward& args) {
   expect_queries("attention backward", "dq", s, args.dq, dtype);
   expect_keys("attention backward", "dk", s, args.dk, dtype);
   expect_keys("attention backward", "dv", s, args.dv, dtype);
-  const Operation run(device, Phase::attention,
-                      {10.0 * s.head_size * visible_pairs(s),
-                       moved_bytes(args.q, args.k, args.v, args.out, args.log_sum, args.dout, args.dq, args.dk,
-                                   args.dv)});
+  const Operation run(
+      device, Phase::attention,
+      {10.0 * s.head_size * visible_pairs(s),
+       moved_bytes(args.q, args.k, args.v, args.out, args.log_sum, args.dout, args.dq, args.dk, args.dv)});
   if (run.host()) attention_host(args);
 }
 

@@ -1,7 +1,7 @@
-// Attention on the host. Scores are kept transposed, (keys, queries): then the softmax of a tile runs over its rows with
-// one query per vector lane, keys and values are multiplied as they lie, and only the queries are transposed, once a tile.
-// Work is cut into whole tiles; a tile past the end of the sequence is filled up with zeros, which the causal mask
-// keeps from the rows that exist.
+// Attention on the host. Scores are kept transposed, (keys, queries): then the softmax of a tile runs over its rows
+// with one query per vector lane, keys and values are multiplied as they lie, and only the queries are transposed, once
+// a tile. Work is cut into whole tiles; a tile past the end of the sequence is filled up with zeros, which the causal
+// mask keeps from the rows that exist.
 #include <cmath>
 #include <limits>
 

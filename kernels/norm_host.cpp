@@ -21,8 +21,8 @@ RowStatistics statistics_of(const float* x, Index cols, float eps) {
 void row_gradient(RowStatistics s, const float* x, const float* w, const float* dy, Index cols, const float* before,
                   float* dx) {
   const float g = lane_sum(cols, [=](Index i) { return dy[i] * w[i]; }) / static_cast<float>(cols);
-  const float gx = lane_sum(cols, [=](Index i) { return dy[i] * w[i] * ((x[i] - s.mean) * s.rstd); }) /
-                   static_cast<float>(cols);
+  const float gx =
+      lane_sum(cols, [=](Index i) { return dy[i] * w[i] * ((x[i] - s.mean) * s.rstd); }) / static_cast<float>(cols);
   const auto value = [=](Index i) { return s.rstd * (dy[i] * w[i] - g - (x[i] - s.mean) * s.rstd * gx); };
   if (before != nullptr) {
 #pragma omp simd

@@ -75,12 +75,12 @@ LORASHARD_BOTH float gelu_derivative(float x) {
 // One value's AdamW step with what all values share computed beforehand (see adamw.hpp for the formula).
 struct AdamWElement {
   float beta1, beta2;
-  float rest1, rest2;     // 1 - beta
+  float rest1, rest2;  // 1 - beta
   float gradient_scale;
-  float step_size;        // lr / (1 - beta1^t)
-  float over_root2;       // 1 / sqrt(1 - beta2^t)
+  float step_size;   // lr / (1 - beta1^t)
+  float over_root2;  // 1 / sqrt(1 - beta2^t)
   float eps;
-  float decay;            // lr * weight_decay
+  float decay;  // lr * weight_decay
 
   LORASHARD_BOTH void update(float& w, float& m, float& v, float g) const {
     const float scaled = gradient_scale * g;

@@ -8,8 +8,7 @@ namespace lorashard::kernels {
 // "gelu: y is 3x5, expected 3x4".
 inline void expect_extents(const char* operation, const char* operand, const ConstMatrix& m, Index rows, Index cols) {
   if (m.rows != rows || m.cols != cols) {
-    fail(Failure::configuration,
-         text(operation, ": ", operand, " is ", extents(m), ", expected ", rows, "x", cols));
+    fail(Failure::configuration, text(operation, ": ", operand, " is ", extents(m), ", expected ", rows, "x", cols));
   }
 }
 

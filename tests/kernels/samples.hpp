@@ -111,7 +111,8 @@ inline void expect_close(const ConstMatrix& found, const Doubles& expected,
                         << ", expected " << expected(row, col) << ", bound " << bound(row, col);
 }
 inline void expect_close(const ConstMatrix& found, const Doubles& expected, double bound, const char* what) {
-  expect_close(found, expected, [bound](Index, Index) { return bound; }, what);
+  expect_close(
+      found, expected, [bound](Index, Index) { return bound; }, what);
 }
 
 // The same work with 1 and with 2 threads gives the same bytes.

@@ -1,5 +1,4 @@
 #include "kernels/attention.hpp"
-
 #include "samples.hpp"
 
 namespace lorashard::kernels {
@@ -22,11 +21,17 @@ struct Case {
   }
 
   template <class M>
-  M q(M m) const { return m.col_range(0, s.heads * s.head_size); }
+  M q(M m) const {
+    return m.col_range(0, s.heads * s.head_size);
+  }
   template <class M>
-  M k(M m) const { return m.col_range(s.heads * s.head_size, s.kv_heads * s.head_size); }
+  M k(M m) const {
+    return m.col_range(s.heads * s.head_size, s.kv_heads * s.head_size);
+  }
   template <class M>
-  M v(M m) const { return m.col_range((s.heads + s.kv_heads) * s.head_size, s.kv_heads * s.head_size); }
+  M v(M m) const {
+    return m.col_range((s.heads + s.kv_heads) * s.head_size, s.kv_heads * s.head_size);
+  }
 
   void forward(Device& device) {
     const Matrix m = fused;
@@ -42,6 +47,7 @@ struct Case {
 // result the sum of the absolute values of its terms, which scales its rounding error.
 struct Expected {
   Doubles out, log_sum, gradient, out_terms, gradient_terms;
+  double score_terms = 0;  // the largest sum of |q k| / sqrt(D) of a pair
 
   Expected(const Case& c)
       : out(c.s.rows(), c.s.heads * c.s.head_size),
@@ -65,8 +71,14 @@ struct Expected {
     std::vector<double> score(t + 1), p(t + 1), dp(t + 1), dp_terms(t + 1);
     double highest = -std::numeric_limits<double>::infinity(), sum = 0, delta = 0, delta_terms = 0;
     for (Index j = 0; j <= t; ++j) {
-      for (Index d = 0; d < size; ++d) score[j] += scale * c.fused(r, q0 + d) * c.fused(b * s.length + j, k0 + d);
+      double terms = 0;
+      for (Index d = 0; d < size; ++d) {
+        const double term = scale * c.fused(r, q0 + d) * c.fused(b * s.length + j, k0 + d);
+        score[j] += term;
+        terms += std::abs(term);
+      }
       highest = std::max(highest, score[j]);
+      score_terms = std::max(score_terms, terms);
     }
     for (Index j = 0; j <= t; ++j) sum += p[j] = std::exp(score[j] - highest);
     log_sum(h, r) = highest + std::log(sum);
@@ -98,22 +110,13 @@ struct Expected {
   }
 };
 
-// A score carries (D + 3) roundings of terms whose absolute sum is at most `score_size`; through the exponential they
-// become a relative error of each probability. Sums over up to T keys add T more.
-double relative_bound(const Case& c, double score_size) {
-  const double of_score = (c.s.head_size + 3) * score_size + 4 * score_size + 4;
-  return (2 * of_score + 2 * (c.s.length + c.s.heads / c.s.kv_heads * c.s.length) + c.s.head_size + 16) * kFloatEpsilon;
-}
-
-double score_size(const Case& c) {
-  double largest = 0;
-  for (Index r = 0; r < c.s.rows(); ++r) {
-    for (Index col = 0; col < (c.s.heads + c.s.kv_heads) * c.s.head_size; ++col) {
-      largest = std::max(largest, std::abs(c.fused(r, col)));
-    }
-  }
-  // |q . k| / sqrt(D) <= |q| |k| / sqrt(D), each of norm at most about sqrt(D) for unit normals; taken from the values.
-  return std::sqrt(static_cast<double>(c.s.head_size)) * std::min(largest * largest, 4.0 * largest);
+// A score is a sum of D terms, scaled and shifted: D + 5 roundings of at most `score_terms` each. Through exponential
+// and quotient that is twice as large a relative error of a probability, and each has 4 of its own. Sums over T keys,
+// for dk and dv over the T queries of each head of the group, and over D values add as many.
+double relative_bound(const AttentionShape& s, double score_terms) {
+  const double of_probability = 2 * ((s.head_size + 5) * score_terms + 4 + s.length);
+  const double of_sums = s.length * (1 + s.heads / s.kv_heads) + s.head_size;
+  return (of_probability + of_sums) * kFloatEpsilon;
 }
 
 void check(AttentionShape shape, DType dtype) {
@@ -124,16 +127,22 @@ void check(AttentionShape shape, DType dtype) {
   c.forward(*device);
   c.backward(*device);
   const Expected expected(c);
-  const double relative = relative_bound(c, score_size(c)), stored = unit_roundoff(dtype), tiny = 1e-30;
-  expect_close(c.out.view(), expected.out, [&](Index r, Index col) {
-    return relative * expected.out_terms(r, col) + stored * std::abs(expected.out(r, col)) + tiny;
-  }, "out");
+  const double relative = relative_bound(shape, expected.score_terms), stored = unit_roundoff(dtype), tiny = 1e-30;
+  expect_close(
+      c.out.view(), expected.out,
+      [&](Index r, Index col) {
+        return relative * expected.out_terms(r, col) + stored * std::abs(expected.out(r, col)) + tiny;
+      },
+      "out");
   expect_close(c.log_sum.view(), expected.log_sum, relative * (1.0 + 2 * std::log(shape.length + 1.0)), "log_sum");
   // delta is taken from the stored out, so its rounding reaches every score gradient.
-  expect_close(c.dfused.view(), expected.gradient, [&](Index r, Index col) {
-    return (relative + 2 * stored) * expected.gradient_terms(r, col) + stored * std::abs(expected.gradient(r, col)) +
-           tiny;
-  }, "dq, dk, dv");
+  expect_close(
+      c.dfused.view(), expected.gradient,
+      [&](Index r, Index col) {
+        return (relative + 2 * stored) * expected.gradient_terms(r, col) +
+               stored * std::abs(expected.gradient(r, col)) + tiny;
+      },
+      "dq, dk, dv");
 }
 
 TEST(Attention, MatchesTheDefinition) {
