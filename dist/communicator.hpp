@@ -23,6 +23,7 @@ using kernels::Matrix;
 enum class Reduction { sum, maximum };
 
 // A send that may still be under way. Waiting is done by wait() or by the destructor; the memory it reads must stay.
+// While an error unwinds the destructor waits a second at most, so that the job can end.
 class Pending {
  public:
   virtual ~Pending() = default;  // waits

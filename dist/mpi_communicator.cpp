@@ -7,7 +7,9 @@
 #include "dist/mpi_communicator.hpp"
 
 #include <algorithm>
+#include <chrono>
 #include <cstring>
+#include <exception>
 #include <span>
 
 #include "dist/counted_communicator.hpp"
@@ -177,7 +179,12 @@ class MpiCommunicator::PendingSend final : public Pending {
  public:
   explicit PendingSend(MpiCommunicator& communicator) : communicator_(communicator) {}
   // An error of the send shows in the next verb; a destructor cannot report it.
-  ~PendingSend() override { wait_all(); }
+  ~PendingSend() override {
+    if (std::uncaught_exceptions() == exceptions_)
+      wait_all();
+    else
+      wait_briefly();
+  }
   void wait() override { communicator_.require(wait_all(), "send"); }
 
   std::vector<MPI_Request> requests;
@@ -191,7 +198,16 @@ class MpiCommunicator::PendingSend final : public Pending {
     requests.clear();
     return code;
   }
+  // An error is on its way out of this rank: the peer may never receive, and the job must still end soon.
+  void wait_briefly() {
+    const auto since = std::chrono::steady_clock::now();
+    int done = requests.empty();
+    while (!done && std::chrono::steady_clock::now() - since < std::chrono::seconds(1))
+      if (MPI_Testall(static_cast<int>(requests.size()), requests.data(), &done, MPI_STATUSES_IGNORE)) return;
+  }
+
   MpiCommunicator& communicator_;
+  const int exceptions_ = std::uncaught_exceptions();
 };
 
 std::unique_ptr<Pending> MpiCommunicator::move_send(ConstMatrix data, int peer, int tag) {

@@ -49,6 +49,7 @@ struct Runtime::State {
   int local_rank = 0, local_size = 1;
   std::string host;
   std::shared_ptr<Watchdog> watchdog;
+  MPI_Comm endings = MPI_COMM_NULL;  // carries nothing but the word that a rank has said why the job ends
 
   // The group of all ranks that pass the same color, in the order of `place`.
   std::unique_ptr<Communicator> split(kernels::Device& device, const std::string& axis, int color, int place) const {
@@ -73,6 +74,7 @@ Runtime::Runtime(int& argc, char**& argv) : state_(std::make_unique<State>()) {
   MPI_Comm_rank(local, &state_->local_rank);
   MPI_Comm_size(local, &state_->local_size);
   MPI_Comm_free(&local);
+  MPI_Comm_dup(MPI_COMM_WORLD, &state_->endings);
   state_->host = host_name();
   const std::string self = text("lorashard: rank ", state_->rank, " (host ", state_->host, "): ");
   state_->watchdog = std::make_shared<Watchdog>(limit_s, [self](const std::string& operation, double s) {
@@ -83,6 +85,7 @@ Runtime::Runtime(int& argc, char**& argv) : state_(std::make_unique<State>()) {
 
 Runtime::~Runtime() {
   state_->watchdog.reset();
+  MPI_Comm_free(&state_->endings);
   MPI_Finalize();
 }
 
@@ -117,23 +120,31 @@ std::unique_ptr<Mesh> Runtime::make_sub_mesh(kernels::Device& device, MeshExtent
   return inside ? std::make_unique<Mesh>(extents, rank(), std::move(groups)) : nullptr;
 }
 
+// Rank 0 speaks at once. The others listen first, since most errors are seen by all ranks alike; where only some see
+// it, the first whose patience ends speaks.
+bool Runtime::claim_ending() const {
+  using namespace std::chrono_literals;
+  const auto patience = rank() == 0 ? 0ms : 1000ms + 100ms * std::min(rank(), 20);
+  const auto since = std::chrono::steady_clock::now();
+  do {
+    int told = 0;
+    MPI_Iprobe(MPI_ANY_SOURCE, 0, state_->endings, &told, MPI_STATUS_IGNORE);
+    if (told) return false;
+    std::this_thread::sleep_for(rank() == 0 ? 0ms : 5ms);
+  } while (std::chrono::steady_clock::now() - since < patience);
+  for (int peer = 0; peer < size(); ++peer) {
+    MPI_Request request = MPI_REQUEST_NULL;  // nothing to wait for: the job ends
+    if (peer != rank()) MPI_Isend(nullptr, 0, MPI_BYTE, peer, 0, state_->endings, &request);
+  }
+  return true;
+}
+
 namespace {
 
 struct Ending {
   Failure failure = Failure::other;
   std::string line;
 };
-
-// Ends the job. Ranks above 0 wait first: where all ranks see the same error, rank 0 has then printed it and ended
-// them; where only some do, the first of them speaks.
-int end_job(const Runtime& runtime, const Ending& ending) {
-  const int code = static_cast<int>(ending.failure);
-  if (runtime.rank() > 0)
-    std::this_thread::sleep_for(std::chrono::milliseconds(500 + 100 * std::min(runtime.rank(), 20)));
-  print_line(ending.line);
-  if (runtime.size() > 1) MPI_Abort(MPI_COMM_WORLD, code);
-  return code;
-}
 
 std::string place_of(const Runtime& runtime) { return text("rank ", runtime.rank(), " (host ", runtime.host(), "): "); }
 
@@ -157,7 +168,13 @@ int run_guarded(Runtime& runtime, const char* program, int (*body)(Runtime&, int
   } catch (const std::exception& error) {
     ending = {Failure::other, text(program, ": ", place_of(runtime), error.what())};
   }
-  return end_job(runtime, ending);
+  const int code = static_cast<int>(ending.failure);
+  if (runtime.claim_ending())
+    print_line(ending.line);
+  else
+    std::this_thread::sleep_for(std::chrono::seconds(10));  // the rank that spoke ends the job meanwhile
+  if (runtime.size() > 1) MPI_Abort(MPI_COMM_WORLD, code);
+  return code;
 }
 
 }  // namespace lorashard::dist

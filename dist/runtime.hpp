@@ -9,6 +9,13 @@
 
 namespace lorashard::dist {
 
+class Runtime;
+
+// Runs `body` and returns its exit code. An exception on any rank is printed once with rank, host and place, and the
+// whole job ends with the exception's exit code (MPI_Abort when there are peers). Bad input that every rank sees alike
+// (Failure::configuration) is printed by rank 0 alone: one clear line.
+int run_guarded(Runtime& runtime, const char* program, int (*body)(Runtime&, int, char**), int argc, char** argv);
+
 // One per process, made first in main. Works without mpirun too (a world of one).
 class Runtime {
  public:
@@ -32,13 +39,12 @@ class Runtime {
   std::unique_ptr<Mesh> make_sub_mesh(kernels::Device& device, MeshExtents extents);
 
  private:
+  friend int run_guarded(Runtime&, const char*, int (*)(Runtime&, int, char**), int, char**);
+  // True on the one rank that is to say why the job ends.
+  bool claim_ending() const;
+
   struct State;
   std::unique_ptr<State> state_;
 };
-
-// Runs `body` and returns its exit code. An exception on any rank is printed once with rank, host and place, and the
-// whole job ends with the exception's exit code (MPI_Abort when there are peers). Bad input that every rank sees alike
-// (Failure::configuration) is printed by rank 0 alone: one clear line.
-int run_guarded(Runtime& runtime, const char* program, int (*body)(Runtime&, int, char**), int argc, char** argv);
 
 }  // namespace lorashard::dist

@@ -10,6 +10,7 @@
 #include <stdexcept>
 #include <string>
 #include <thread>
+#include <vector>
 
 #include "dist/runtime.hpp"
 
@@ -36,7 +37,11 @@ int job(Runtime& runtime, int argc, char** argv) {
   }
   Mesh mesh = runtime.make_mesh(*device, {runtime.size(), 1, 1});
   if (how == "leave" && where == runtime.rank()) std::this_thread::sleep_for(std::chrono::minutes(5));
-  std::vector<float> data(8, 1);
+  std::vector<float> data(8, 1), large(1 << 20);
+  if (how == "sending" && where == runtime.rank()) {
+    const auto pending = mesh.tensor().send(kernels::view(large.data(), 1, std::ssize(large)), 0, 1);
+    fail(Failure::numerics, "norm is inf");
+  }
   mesh.tensor().all_reduce(kernels::view(data.data(), 1, 8));
   return data[0] == static_cast<float>(runtime.size()) ? 0 : 1;
 }
@@ -111,13 +116,20 @@ TEST(Guard, ErrorsNameRankHostAndPlace) {
   EXPECT_EQ(lines(all.output, R"(lorashard: .*loss is nan.*)"), 1) << all.output;
 }
 
+// Unwinding destroys a send that its receiver never comes to.
+TEST(Guard, ErrorDuringASendEndsTheJob) {
+  const Ended ended = run(2, "sending 1", "LORASHARD_WATCHDOG_S=30");
+  EXPECT_EQ(ended.code, 4) << ended.output;
+  EXPECT_EQ(lines(ended.output, R"(lorashard: rank 1 .*norm is inf.*)"), 1) << ended.output;
+}
+
 TEST(Guard, ForeignExceptionsHaveTheirCodes) {
   const Ended memory = run(2, "memory 0");
   EXPECT_EQ(memory.code, 3) << memory.output;
   EXPECT_EQ(lines(memory.output, R"(lorashard: rank 0 \(host [^ ]+\): out of host memory)"), 1) << memory.output;
-  const Ended other = run(2, "unknown 1");
+  const Ended other = run(2, "unknown 0");
   EXPECT_EQ(other.code, 1) << other.output;
-  EXPECT_EQ(lines(other.output, R"(lorashard: rank 1 \(host [^ ]+\): something else)"), 1) << other.output;
+  EXPECT_EQ(lines(other.output, R"(lorashard: rank 0 \(host [^ ]+\): something else)"), 1) << other.output;
 }
 
 TEST(Guard, WatchdogNamesWhatAPeerNeverCameTo) {
