@@ -16,10 +16,13 @@ struct ImportReport {
   Index bytes = 0;  // of the file written
 };
 
-// GPT-2: names with or without the "transformer." prefix, linear weights stored (in, out), fused c_attn, F32, F16, BF16.
-// Tensor by tensor, so host memory stays at one tensor's size. NaN or infinity in a weight is refused, by name.
-// Nothing is left behind on failure. `progress(done, total)` may be empty.
+// GPT-2: names with or without the "transformer." prefix, linear weights stored (in, out), fused c_attn, F32, F16,
+// BF16. Tensors pass through memory in pieces of at most `piece_elements` (and as much again, turned round), or one
+// stored row. NaN or infinity in a weight is refused, by name. Nothing is left behind on failure. `progress(done,
+// total)` counts tensors; it may be empty. Throws Failure::configuration naming file, field or tensor, found and
+// expected; Failure::storage when `to` fails.
 ImportReport import_base(const std::string& from, const std::string& to, kernels::DType dtype,
-                         const std::function<void(Index, Index)>& progress = {});
+                         const std::function<void(Index, Index)>& progress = {},
+                         Index piece_elements = Index{32} << 20);
 
 }  // namespace lorashard::core

@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <bit>
 #include <cerrno>
+#include <cmath>
 #include <cstring>
 #include <filesystem>
 
@@ -205,6 +206,17 @@ std::vector<float> SafeTensors::read(const std::string& tensor, Index first, Ind
 }
 std::vector<float> SafeTensors::read(const std::string& tensor) const {
   return read_as<float>(tensor, 0, entry(tensor).count());
+}
+std::vector<float> SafeTensors::read_finite(const std::string& tensor, Index first, Index count) const {
+  std::vector<float> values = read(tensor, first, count);
+  const auto bad = std::find_if(values.begin(), values.end(), [](float x) { return !std::isfinite(x); });
+  if (bad != values.end())
+    refuse(shard_of_.at(tensor)->path, text("tensor ", in_quotes(tensor), ": found ", *bad, " at element ",
+                                            first + (bad - values.begin()), ", expected finite numbers"));
+  return values;
+}
+std::vector<float> SafeTensors::read_finite(const std::string& tensor) const {
+  return read_finite(tensor, 0, entry(tensor).count());
 }
 std::vector<double> SafeTensors::read_double(const std::string& tensor) const {
   return read_as<double>(tensor, 0, entry(tensor).count());

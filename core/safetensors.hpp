@@ -41,6 +41,9 @@ class SafeTensors {
   std::vector<float> read(const std::string& tensor, Index first, Index count) const;
   std::vector<float> read(const std::string& tensor) const;
   std::vector<double> read_double(const std::string& tensor) const;
+  // As read, but NaN and infinity are refused, naming the element.
+  std::vector<float> read_finite(const std::string& tensor, Index first, Index count) const;
+  std::vector<float> read_finite(const std::string& tensor) const;
 
   // Checks a header that is in memory (what the fuzzer feeds): fills entries, throws as open does.
   static std::map<std::string, Entry> parse_header(std::span<const char> json, std::uint64_t data_bytes,
