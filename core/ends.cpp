@@ -60,10 +60,11 @@ Head::Head(const Context& context, Parameters& parameters, bool input_gradient)
       table_gradient_(parameters.gradient(head_table(context.shape))),
       first_(first_vocabulary_row(context, parameters.info(head_table(context.shape)))) {}
 
-// 32 MiB of logits: large enough for the product's speed, small beside everything else of a model with that vocabulary.
-Index Head::chunk_rows(Index rows, Index vocab) {
-  constexpr Index kValues = Index{8} << 20;
-  const Index fitting = kValues / std::max<Index>(vocab, 1) / 32 * 32;
+// 32 MiB of logits: large enough for the products' speed, small beside everything else of a model with that vocabulary.
+// A trained table's gradient is read and written once a chunk, so there chunks are four times as long.
+Index Head::chunk_rows(Index rows, Index vocab) const {
+  const Index values = (table_gradient_.empty() ? Index{8} : Index{32}) << 20;
+  const Index fitting = values / std::max<Index>(vocab, 1) / 32 * 32;
   return std::min(rows, std::max<Index>(fitting, 32));
 }
 
@@ -93,7 +94,8 @@ Head::Result Head::forward(Activation x, const Microbatch& microbatch, bool grad
   if (!norm_gradient) return result;
   const Activation reduced = reduce_to_residual(context_, {std::move(dh), ParallelState::partial});
   Tensor dx(context_.device, Category::activation, context_.activation, reduced.data.rows(), reduced.data.cols());
-  kernels::fill(context_.device, dx, 0);
+  const Index own = row_part(context_, rows).count;
+  if (dx.rows() > own) kernels::fill(context_.device, dx.view().row_range(own, dx.rows() - own), 0);
   norm_.backward(x, statistics, reduced, microbatch, dx, true);
   result.dx = {std::move(dx), x.state};
   return result;

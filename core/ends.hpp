@@ -37,10 +37,9 @@ class Head {
   Result forward(Activation x, const Microbatch& microbatch, bool gradient) const;
   bool trains() const { return norm_.trains() || !table_gradient_.empty(); }
 
-  // Rows of logits that exist at once, for `vocab` columns on a rank.
-  static Index chunk_rows(Index rows, Index vocab);
-
  private:
+  // Rows of logits that exist at once, for `vocab` columns on a rank.
+  Index chunk_rows(Index rows, Index vocab) const;
   double chunk(ConstMatrix h, kernels::Labels labels, const Microbatch& microbatch, bool gradient, Matrix dh) const;
 
   const Context& context_;
