@@ -6,7 +6,7 @@
 namespace lorashard::core {
 namespace {
 
-constexpr int kTiedTag = 0;  // no activation has it (pipeline.cpp)
+constexpr int kTiedTag = 0;  // no activation has it (dist::route)
 
 const char* const kTable = "embedding.token";
 

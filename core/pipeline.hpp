@@ -5,7 +5,6 @@
 // schedule alone. (tests/dist shows for every schedule that this bound cannot deadlock.)
 #pragma once
 
-#include <array>
 #include <map>
 #include <memory>
 #include <span>
@@ -27,15 +26,13 @@ class Pipeline {
   double evaluate(const Microbatch& microbatch);
 
  private:
-  enum class Direction { forward, backward };
   struct Held {
     Tensor data;
     std::unique_ptr<dist::Pending> pending;  // destroyed, and so waited for, before data
   };
-  int part_of(int chunk) const;
   void run(const dist::Action& action, const Microbatch& microbatch);
-  void send(Direction direction, Tensor data, int microbatch, int part);
-  Activation receive(Direction direction, const Microbatch& microbatch, int index, int part);
+  void send(const dist::Action& action, Tensor data);
+  Activation receive(const dist::Action& action, const Microbatch& microbatch);
   void finish_sends();
 
   const Context& context_;
@@ -44,7 +41,7 @@ class Pipeline {
   // While a step runs.
   std::map<std::pair<int, int>, ModelPart::Saved> saved_;  // by (chunk, microbatch)
   Activation in_, out_;
-  std::array<Held, 2> held_;
+  Held held_forward_, held_backward_;
   double loss_sum_ = 0;
 };
 
