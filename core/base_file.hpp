@@ -28,7 +28,8 @@ class BaseFile {
   // This rank's slice, in the file's element type. `to` has the cuts' local extents.
   void read(const TensorInfo& tensor, const dist::AxisCut& rows, const dist::AxisCut& cols, kernels::Matrix to) const;
   // Reads everything in pieces and compares all digests; throws Failure::storage naming the first tensor that differs.
-  void verify() const;
+  // With `parts` above 1 only every parts-th tensor, from tensor `part` on: the ranks of a job share the reading.
+  void verify(Index part = 0, Index parts = 1) const;
 
  private:
   H5File file_;

@@ -133,7 +133,8 @@ std::string option_help() {
   for (const Option& option : option_table()) {
     if (option.shown.empty()) continue;
     const std::string here = option.key.substr(0, option.key.find('.'));
-    if (here != section) help += text(section.empty() ? "" : "\n", "[", section = here, "]\n");
+    if (here != section) help += text(section.empty() ? "" : "\n", "[", here, "]\n");
+    section = here;
     std::string left = text("  --", option.shown);
     left.resize(std::max<std::size_t>(left.size() + 1, 30), ' ');
     const std::string value = option.get(defaults);

@@ -34,7 +34,7 @@ std::string describe_checkpoint(const std::string& path) {
   const core::CheckpointInfo& info = checkpoint.info();
   Index values = 0;
   for (const core::CheckpointEntry& entry : checkpoint.entries())
-    if (entry.name.find("_moment") == entry.name.npos) values += entry.rows * entry.cols;
+    if (!entry.name.ends_with("_moment") && !entry.name.ends_with(".alpha")) values += entry.rows * entry.cols;
   return text(path, ": checkpoint\n  method ", info.method, ", ", count_text(info.step), " steps done, ",
               count_text(values), " trained values\n  base ", info.base_digest.empty() ? "none" : info.base_digest,
               "\n", info.config);

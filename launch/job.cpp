@@ -6,6 +6,7 @@
 #include "core/tensor_table.hpp"
 #include "kernels/gemm.hpp"
 #include "launch/machine.hpp"
+#include "launch/together.hpp"
 #include "launch/units.hpp"
 
 namespace lorashard::launch {
@@ -62,6 +63,11 @@ std::vector<std::string> valid_paths(const core::Config& config) {
     from = comma + 1;
   }
   return paths;
+}
+
+void verify_base(const core::Config& config, dist::Communicator& world) {
+  if (config.model.base.empty()) return;
+  together(world, [&] { core::BaseFile(config.model.base).verify(world.rank(), world.size()); });
 }
 
 JobData open_data(const core::Config& config) {

@@ -24,6 +24,10 @@ Job make_job(core::Config config, int ranks);
 // The token files of data.valid, which may list several: "new.h5,old.h5".
 std::vector<std::string> valid_paths(const core::Config& config);
 
+// Reads the base file whole, its tensors shared out among the ranks, and compares its digests: a bit that turned in a
+// frozen weight would show nowhere else. Collective. Costs about as much as loading.
+void verify_base(const core::Config& config, dist::Communicator& world);
+
 struct JobData {
   core::Dataset train;
   std::vector<core::Dataset> valid;

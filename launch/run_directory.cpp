@@ -11,7 +11,7 @@
 #include <filesystem>
 
 #include "core/checkpoint.hpp"
-#include "launch/first_rank.hpp"
+#include "launch/together.hpp"
 
 namespace lorashard::launch {
 

@@ -6,12 +6,12 @@
 #include <fstream>
 
 #include "core/trainer.hpp"
-#include "launch/first_rank.hpp"
 #include "launch/progress.hpp"
 #include "launch/run_directory.hpp"
 #include "launch/stop_signal.hpp"
 #include "launch/subcommands.hpp"
 #include "launch/summary.hpp"
+#include "launch/together.hpp"
 #include "launch/train_meta.hpp"
 #include "launch/units.hpp"
 
@@ -166,15 +166,18 @@ void finish(Session& session, kernels::Device& device) {
 int run(dist::Runtime& runtime, const Job& job) {
   const std::unique_ptr<kernels::Device> device = make_device(job);
   dist::Mesh mesh = runtime.make_mesh(*device, job.extents);
-  const JobData data = open_data(job.config);
+  std::optional<JobData> data;
+  together(mesh.world(), [&] { data = open_data(job.config); });
+  verify_base(job.config, mesh.world());
   RunDirectory directory(job.config.run.dir, mesh.world());
   directory.lock_existing();
   core::Trainer trainer(job.config, *device, mesh);
   const Index first = resume(job.config, mesh, trainer, directory);
+  mesh.world().barrier();  // all input is read and checked by every rank: from here on files are written
   directory.lock_or_make();
 
   Progress progress(mesh.rank() == 0, first, job.config.train.steps);
-  progress.say(describe(job, trainer.trained_parameters(), data));
+  progress.say(describe(job, trainer.trained_parameters(), *data));
   if (first == job.config.train.steps && is_finished(job.config, mesh, directory)) {
     progress.say(text("all ", first, " steps are done: ", directory.file(result_name(job.config))));
     return 0;
@@ -182,7 +185,7 @@ int run(dist::Runtime& runtime, const Job& job) {
   if (first > 0) progress.say(text("continuing after ", first, " of ", job.config.train.steps, " steps"));
   watch_stop_signals();
   device->profile().reset();
-  Session session{job, data, mesh, trainer, directory, progress, {}};
+  Session session{job, *data, mesh, trainer, directory, progress, {}};
   session.figures.first_step = first;
   const bool complete = run_steps(session);
   if (complete) {
