@@ -5,11 +5,7 @@
 namespace lorashard::kernels {
 namespace {
 
-struct Extents {
-  Index m, n, k;
-};
-
-Extents check(const Gemm& args) {
+ProductExtents check(const Gemm& args) {
   const Index m = args.transpose_a ? args.a.cols : args.a.rows, k = args.transpose_a ? args.a.rows : args.a.cols;
   const Index n = args.transpose_b ? args.b.rows : args.b.cols, inner = args.transpose_b ? args.b.cols : args.b.rows;
   const auto operands = [&] {
@@ -25,7 +21,7 @@ Extents check(const Gemm& args) {
   return {m, n, k};
 }
 
-void record(Profile& profile, const Gemm& args, const Extents& e) {
+void record(Profile& profile, const Gemm& args, const ProductExtents& e) {
   const double c_bytes = static_cast<double>(args.c.bytes()) * (args.beta != 0.0f ? 2 : 1);
   const double bytes = static_cast<double>(args.a.bytes() + args.b.bytes() + args.bias.bytes()) + c_bytes;
   profile.record(args.phase, {2.0 * e.m * e.n * e.k, bytes});
@@ -38,12 +34,12 @@ void record(Profile& profile, const Gemm& args, const Extents& e) {
 }  // namespace
 
 void gemm(Device& device, const Gemm& args) {
-  const Extents e = check(args);
+  const ProductExtents e = check(args);
   if (e.m == 0 || e.n == 0) return;
   const PhaseScope scope(device.profile(), args.phase);
   record(device.profile(), args, e);
-  const Buffer panels(device, Category::workspace, panels_of(args).bytes());
-  if (!device.meta()) gemm_host(device, args, panels.data());
+  const Buffer scratch(device, Category::workspace, host_scratch_bytes(args));
+  if (!device.meta()) gemm_host(args, scratch.data());
 }
 
 Weight::Weight(Device&, Tensor plain)

@@ -1,29 +1,48 @@
-// How the host carries out a product: private to gemm.cpp and its host files.
+// How the host carries out a product. Private to gemm.cpp and the files gemm_*_host.cpp.
 #pragma once
+
+#include <vector>
 
 #include "kernels/gemm.hpp"
 
 namespace lorashard::kernels {
 
-// Panels of fp32 that a product needs beside its operands: a bf16 operand where it cannot be multiplied as such, and
-// a bf16 result that is not rounded yet. The product is cut into parts of rows x cols x depth so that the panels stay
-// below 20 MiB for any shape. The extents depend on the shape and the processor, not on the number of threads, and
-// the meta device asks for the same bytes.
-struct Panels {
-  bool widen_a = false, widen_b = false, round_c = false;
-  Index rows = 0, cols = 0, depth = 0;
+// What the processor has, as far as oneDNN may use it (ONEDNN_MAX_CPU_ISA).
+bool has_avx512();
+bool has_bf16_products();
+bool has_amx();
 
-  Index a_count() const { return widen_a ? rows * depth : 0; }
-  Index b_count() const { return widen_b ? depth * cols : 0; }
-  Index c_count() const { return round_c ? rows * cols : 0; }
-  Index bytes() const { return (a_count() + b_count() + c_count()) * size_bytes(DType::f32); }
+// Extents of op(A) (m, k) and op(B) (k, n).
+struct ProductExtents {
+  Index m, n, k;
 };
-Panels panels_of(const Gemm& args);
+inline ProductExtents extents_of(const Gemm& args) {
+  return {args.c.rows, args.c.cols, args.transpose_a ? args.a.rows : args.a.cols};
+}
 
-// True where oneDNN multiplies bf16 operands in hardware.
-bool native_bf16();
+enum class HostWay {
+  plain,   // all fp32: sgemm
+  native,  // oneDNN multiplies bf16 operands as such
+  thin,    // one small extent: own loops
+  panels,  // fp32 copies of bf16 operands and of a bf16 result, part by part
+};
+HostWay host_way(const Gemm& args);
 
-// `panels` holds panels_of(args).bytes().
-void gemm_host(Device& device, const Gemm& args, std::byte* panels);
+// Workspace of the product. It depends on shape, types and processor, never on the number of threads, and the meta
+// device asks for the same.
+Index host_scratch_bytes(const Gemm& args);
+
+// `scratch` holds host_scratch_bytes(args).
+void gemm_host(const Gemm& args, std::byte* scratch);
+
+// One file each. What a way needs as scratch is in bytes.
+void gemm_plain(const Gemm& args);
+Index gemm_native_scratch(const Gemm& args);
+void gemm_native(const Gemm& args, std::byte* scratch);
+bool is_thin(const Gemm& args);
+Index gemm_thin_scratch(const Gemm& args);
+void gemm_thin(const Gemm& args, std::byte* scratch);
+Index gemm_panels_scratch(const Gemm& args);
+void gemm_panels(const Gemm& args, std::byte* scratch);
 
 }  // namespace lorashard::kernels
