@@ -102,7 +102,10 @@ std::string describe(const Job& job, core::Index trained_parameters, const JobDa
     valid += text(valid.empty() ? "; held out " : ", ", set.path(), " (", count_text(set.rows()), " rows)");
   const std::string source = config.model.base.empty() ? "from nothing" : "from " + config.model.base;
   const std::string method = full ? "every weight" : describe_adapters(config.adapter);
-  const std::string precision = bf16 ? "bf16: " + kernels::host_bf16_path() : "fp32";
+  const std::string precision = !bf16 ? "fp32"
+                                : config.device.kind == DeviceKind::meta
+                                    ? "bf16"
+                                    : "bf16, products in " + kernels::host_bf16_path();
   return text(
       "model    ", shape.family, ", ", shape.layers, " layers, width ", shape.width, ", ", shape.heads,
       " heads, vocabulary ", shape.vocab, ": ", count_text(parameter_count(shape)), " parameters, ", source, "\n",

@@ -42,20 +42,33 @@ std::vector<RankFigures> gather_figures(dist::Communicator& world, const RankFig
   return ranks;
 }
 
-std::string memory_table(const std::vector<RankFigures>& ranks) {
-  constexpr std::size_t kMostRows = 16;  // of a large job its first ranks
-  std::vector<std::vector<std::string>> rows{{"memory, peak"}};
-  for (int c = 0; c < kCategoryCount; ++c) rows[0].emplace_back(name(static_cast<Category>(c)));
-  rows[0].insert(rows[0].end(), {"together", "process"});
-  for (std::size_t r = 0; r < std::min(ranks.size(), kMostRows); ++r) {
-    rows.push_back({text("  rank ", r)});
-    for (const double bytes : ranks[r].peak_bytes) rows.back().push_back(bytes_text(bytes));
-    rows.back().push_back(bytes_text(ranks[r].peak_total_bytes));
-    rows.back().push_back(bytes_text(ranks[r].peak_resident_bytes));
+std::string rank_table(std::vector<std::string> head, const std::vector<std::vector<std::string>>& cells_of_rank) {
+  constexpr std::size_t kMostRows = 24;
+  std::vector<std::vector<std::string>> rows{std::move(head)};
+  for (std::size_t first = 0, last; first < cells_of_rank.size(); first = last + 1) {
+    for (last = first; last + 1 < cells_of_rank.size() && cells_of_rank[last + 1] == cells_of_rank[first];) ++last;
+    if (rows.size() > kMostRows)
+      return table_text(rows) + text("  and ", cells_of_rank.size() - first, " more ranks\n");
+    rows.push_back({first == last ? text("  rank ", first) : text("  ranks ", first, "-", last)});
+    rows.back().insert(rows.back().end(), cells_of_rank[first].begin(), cells_of_rank[first].end());
   }
-  std::string table = table_text(rows);
-  if (ranks.size() > kMostRows) table += text("  and ", ranks.size() - kMostRows, " more ranks\n");
-  return table;
+  return table_text(rows);
+}
+
+std::string memory_table(const std::vector<RankFigures>& ranks) {
+  const bool ran = ranks[0].peak_resident_bytes > 0;  // on meta there is no process to speak of
+  std::vector<std::string> head{"memory, peak"};
+  for (int c = 0; c < kCategoryCount; ++c) head.emplace_back(name(static_cast<Category>(c)));
+  head.emplace_back("together");
+  if (ran) head.emplace_back("process");
+  std::vector<std::vector<std::string>> cells;
+  for (const RankFigures& rank : ranks) {
+    cells.emplace_back();
+    for (const double bytes : rank.peak_bytes) cells.back().push_back(bytes_text(bytes));
+    cells.back().push_back(bytes_text(rank.peak_total_bytes));
+    if (ran) cells.back().push_back(bytes_text(rank.peak_resident_bytes));
+  }
+  return rank_table(std::move(head), cells);
 }
 
 namespace {

@@ -39,6 +39,8 @@ struct RunFigures {
   std::vector<RankFigures> ranks;
 };
 
+// One row for each rank; neighbours with the same cells share one.
+std::string rank_table(std::vector<std::string> head, const std::vector<std::vector<std::string>>& cells_of_rank);
 std::string memory_table(const std::vector<RankFigures>& ranks);
 // Time by phase, memory by rank, tokens/s.
 std::string speed_text(const RunFigures& run);

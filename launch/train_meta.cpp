@@ -2,6 +2,7 @@
 
 #include <boost/json.hpp>
 #include <cstdio>
+#include <filesystem>
 
 #include "core/option_values.hpp"
 #include "core/trainer.hpp"
@@ -48,13 +49,13 @@ RankFigures count_rank(const Job& job, const JobData& data, int rank, Index& tra
 }
 
 std::string work_table(const std::vector<RankFigures>& ranks) {
-  std::vector<std::vector<std::string>> rows{{"a step", "GFLOP", "sent"}};
-  for (std::size_t r = 0; r < std::min<std::size_t>(ranks.size(), 16); ++r) {
+  std::vector<std::vector<std::string>> cells;
+  for (const RankFigures& rank : ranks) {
     double flops = 0, sent = 0;
-    for (const auto& phase : ranks[r].phases) flops += phase.flops, sent += phase.sent_bytes;
-    rows.push_back({text("  rank ", r), fixed_text(flops / 1e9, 3), bytes_text(sent)});
+    for (const auto& phase : rank.phases) flops += phase.flops, sent += phase.sent_bytes;
+    cells.push_back({fixed_text(flops / 1e12, flops < 1e12 ? 6 : 1), bytes_text(sent)});
   }
-  return table_text(rows);
+  return rank_table({"a step", "TFLOP", "sent"}, cells);
 }
 
 }  // namespace
@@ -62,6 +63,11 @@ std::string work_table(const std::vector<RankFigures>& ranks) {
 int train_on_meta(dist::Runtime& runtime, const Arguments& arguments) {
   expect_one_rank(runtime, "train with device.kind = meta");
   core::Config config = arguments.config();
+  // A job is planned before its files are there: the model's extents and random tokens stand in for them.
+  if (config.model.shape.layers > 0 && !std::filesystem::exists(config.model.base)) config.model.base.clear();
+  if (!std::filesystem::exists(config.data.train)) config.data.train.clear();
+  for (const std::string& path : valid_paths(config))
+    if (!std::filesystem::exists(path)) config.data.valid.clear();
   const int ranks = ranks_of(config, arguments);
   Job job = make_job(std::move(config), ranks);
   std::optional<SyntheticTokens> tokens;
