@@ -54,12 +54,52 @@ void transpose_tile(const float* from, Index stride, Index size, float* to) {
   }
 }
 
-// On the diagonal a query sees the keys up to its own.
-void mask_diagonal(float* scores) {
-  for (Index key = 1; key < kTile; ++key) {
-    std::fill_n(scores + key * kTile, key, -std::numeric_limits<float>::infinity());
+// Which (key, query) pairs of a tile exist: all, or on the diagonal those with key <= query. There, products and
+// exponentials leave out what lies below the diagonal, in strips of as many keys as a product's block is wide.
+class Visible {
+ public:
+  explicit Visible(bool diagonal) : diagonal_(diagonal), strip_(diagonal ? kBlockCols : kTile) {}
+
+  // Queries before this one do not meet the key's strip: their scores are neither written nor read.
+  Index first_query(Index key) const { return key / strip_ * strip_; }
+
+  // Of the scores that are written, those of unseen keys become -infinity.
+  void mask(float* scores) const {
+    if (!diagonal_) return;
+    for (Index key = 1; key < kTile; ++key) {
+      std::fill(scores + key * kTile + first_query(key), scores + key * kTile + key,
+                -std::numeric_limits<float>::infinity());
+    }
   }
-}
+
+  // scores (keys, queries) = rows (keys, size) times columns (size, queries).
+  void multiply(const float* rows, Index stride, const float* columns, Index size, float* scores) const {
+    for (Index i = 0; i < kTile; i += strip_) {
+      tile_product<false>({rows + i * stride, stride, 1}, {columns + i, kTile}, {scores + i * kTile + i, kTile}, strip_,
+                          kTile - i, size);
+    }
+  }
+
+  // keys (keys, stride) += scores times rows of the queries.
+  void add_to_keys(const float* scores, const float* rows, Index stride, float* keys) const {
+    for (Index i = 0; i < kTile; i += strip_) {
+      tile_product<true>({scores + i * kTile + i, kTile, 1}, {rows + i * stride, stride}, {keys + i * stride, stride},
+                         strip_, stride, kTile - i);
+    }
+  }
+
+  // queries (queries, stride) += transposed scores times rows of the keys.
+  void add_to_queries(const float* scores, const float* rows, Index stride, float* queries) const {
+    for (Index i = 0; i < kTile; i += strip_) {
+      tile_product<true>({scores + i, 1, kTile}, {rows, stride}, {queries + i * stride, stride}, strip_, stride,
+                         i + strip_);
+    }
+  }
+
+ private:
+  bool diagonal_;
+  Index strip_;
+};
 
 // The running softmax of a tile of queries: its maximum, the sum of exp(score - maximum), and the factor that brings
 // what was summed before to the new maximum.
@@ -72,18 +112,18 @@ struct RunningSoftmax {
   }
 
   // scores (keys, queries) -> exp(scores - new maximum).
-  void take(float* scores) {
+  void take(const Visible& visible, float* scores) {
     float highest[kTile], added[kTile] = {};
     std::copy_n(maximum, kTile, highest);
     for (Index key = 0; key < kTile; ++key) {
       const float* row = scores + key * kTile;
 #pragma omp simd
-      for (Index q = 0; q < kTile; ++q) highest[q] = row[q] > highest[q] ? row[q] : highest[q];
+      for (Index q = visible.first_query(key); q < kTile; ++q) highest[q] = row[q] > highest[q] ? row[q] : highest[q];
     }
     for (Index key = 0; key < kTile; ++key) {
       float* row = scores + key * kTile;
 #pragma omp simd
-      for (Index q = 0; q < kTile; ++q) {
+      for (Index q = visible.first_query(key); q < kTile; ++q) {
         row[q] = exponential(row[q] - highest[q]);
         added[q] += row[q];
       }
@@ -128,11 +168,12 @@ class ForwardTask {
       const TilePlace keys = place(s, batch, other, kv_head);
       load_tile(args_.k, keys, size_, 1.0f, k_, wide_);
       load_tile(args_.v, keys, size_, 1.0f, v_, wide_);
-      tile_product<false>({k_, wide_, 1}, {q_transposed_, kTile}, {scores_, kTile}, kTile, kTile, size_);
-      if (other == tile) mask_diagonal(scores_);
-      softmax.take(scores_);
+      const Visible visible(other == tile);
+      visible.multiply(k_, wide_, q_transposed_, size_, scores_);
+      visible.mask(scores_);
+      softmax.take(visible, scores_);
       if (other > 0) scale_rows(out_, wide_, softmax.rescale);
-      tile_product<true>({scores_, 1, kTile}, {v_, wide_}, {out_, wide_}, kTile, wide_, kTile);
+      visible.add_to_queries(scores_, v_, wide_, out_);
     }
     finish(queries, head, softmax);
   }
@@ -203,7 +244,7 @@ class BackwardTask {
       const TilePlace keys = place(s, batch, other, kv_head);
       load_tile(args_.k, keys, size_, 1.0f, k_, wide_);
       load_tile(args_.v, keys, size_, 1.0f, v_, wide_);
-      key_tile(other == tile, dk_ + other * kTile * wide_, dv_ + other * kTile * wide_);
+      key_tile(Visible(other == tile), dk_ + other * kTile * wide_, dv_ + other * kTile * wide_);
     }
     float scales[kTile];
     std::fill_n(scales, kTile, scale);
@@ -229,21 +270,21 @@ class BackwardTask {
 
   // One tile of scores S = K Q^T and of their gradients dS = P (dP - delta), dP = V dO^T; then dV += P dO,
   // dK += dS Q, dQ += dS^T K.
-  void key_tile(bool diagonal, float* dk, float* dv) {
-    tile_product<false>({k_, wide_, 1}, {q_transposed_, kTile}, {scores_, kTile}, kTile, kTile, size_);
-    if (diagonal) mask_diagonal(scores_);
-    tile_product<false>({v_, wide_, 1}, {dout_transposed_, kTile}, {dscores_, kTile}, kTile, kTile, size_);
+  void key_tile(const Visible& visible, float* dk, float* dv) {
+    visible.multiply(k_, wide_, q_transposed_, size_, scores_);
+    visible.mask(scores_);
+    visible.multiply(v_, wide_, dout_transposed_, size_, dscores_);
     for (Index key = 0; key < kTile; ++key) {
       float *p = scores_ + key * kTile, *ds = dscores_ + key * kTile;
 #pragma omp simd
-      for (Index q = 0; q < kTile; ++q) {
+      for (Index q = visible.first_query(key); q < kTile; ++q) {
         p[q] = exponential(p[q] - log_sum_[q]);
         ds[q] = p[q] * (ds[q] - delta_[q]);
       }
     }
-    tile_product<true>({scores_, kTile, 1}, {dout_, wide_}, {dv, wide_}, kTile, wide_, kTile);
-    tile_product<true>({dscores_, kTile, 1}, {q_, wide_}, {dk, wide_}, kTile, wide_, kTile);
-    tile_product<true>({dscores_, 1, kTile}, {k_, wide_}, {dq_, wide_}, kTile, wide_, kTile);
+    visible.add_to_keys(scores_, dout_, wide_, dv);
+    visible.add_to_keys(dscores_, q_, wide_, dk);
+    visible.add_to_queries(dscores_, k_, wide_, dq_);
   }
 
   const AttentionBackward& args_;

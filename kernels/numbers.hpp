@@ -30,13 +30,20 @@ LORASHARD_BOTH bf16 to_bf16(float x) {
 LORASHARD_BOTH void store(float& to, float x) { to = x; }
 LORASHARD_BOTH void store(bf16& to, float x) { to = to_bf16(x); }
 
+// condition ? a : b by bits. GCC makes a branch of the conditional operator where one side is a constant that it can
+// compute ahead with, and then leaves the whole loop scalar.
+LORASHARD_BOTH float select(bool condition, float a, float b) {
+  const std::uint32_t mask = 0u - static_cast<std::uint32_t>(condition);
+  return std::bit_cast<float>((std::bit_cast<std::uint32_t>(a) & mask) | (std::bit_cast<std::uint32_t>(b) & ~mask));
+}
+
 // e^x within 1.5 ulp. Below -86.98 (where 2^n would need n < -125) it is 0, so exp(-infinity) = 0; above 88.73 it is
 // infinity; NaN stays NaN. x = n ln 2 + r with |r| <= ln 2 / 2, then a polynomial in r (Cephes' coefficients, Moshier
 // 1992) and n into the exponent.
 LORASHARD_BOTH float exponential(float x) {
-  const float lowest = -86.98f, highest = 89.0f;
-  const float above = x < lowest ? lowest : x;
-  const float clamped = above > highest ? highest : above;
+  const float lowest = -87.3f, highest = 89.0f;  // n = -126, n = 128
+  const float above = select(x < lowest, lowest, x);
+  const float clamped = select(above > highest, highest, above);
   // Adding 1.5 * 2^23 rounds to an integer, which then lies in the low bits.
   const float magic = 12582912.0f;
   const float shifted = clamped * 1.44269504088896341f + magic;
@@ -50,10 +57,9 @@ LORASHARD_BOTH float exponential(float x) {
   p = std::fma(p, r, 1.6666665459e-1f);
   p = std::fma(p, r, 5.0000001201e-1f);
   p = std::fma(p, r * r, r) + 1.0f;
-  // 2^(n - 1) times 2: n reaches 128, which alone has no float.
+  // 2^(n - 1), times 2, for n reaches 128, which alone has no float. For n = -126 the bits are those of 0.
   const std::uint32_t exponent = (std::bit_cast<std::uint32_t>(shifted) + 126u) << 23;
-  const float value = 2.0f * p * std::bit_cast<float>(exponent);
-  return x < lowest ? 0.0f : value;
+  return 2.0f * p * std::bit_cast<float>(exponent);
 }
 
 // GELU in its tanh form, Hendrycks and Gimpel 2016 (arXiv 1606.08415), and its derivative. With u the argument of the
@@ -62,7 +68,7 @@ LORASHARD_BOTH float gelu_exponential(float x) {
   const float twice_k = 1.5957691216057308f;  // 2 sqrt(2 / pi)
   const float minus_twice_u = -twice_k * (x + 0.044715f * x * x * x);
   // Beyond 80 the result is x or 0 to the last digit, and e^80 can still be squared by no one: it stays finite below.
-  return exponential(minus_twice_u > 80.0f ? 80.0f : minus_twice_u);
+  return exponential(select(minus_twice_u > 80.0f, 80.0f, minus_twice_u));
 }
 LORASHARD_BOTH float gelu(float x) { return x / (1.0f + gelu_exponential(x)); }
 LORASHARD_BOTH float gelu_derivative(float x) {
