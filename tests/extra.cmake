@@ -17,7 +17,7 @@ add_test(NAME golden.ranks_golden_all.6 CONFIGURATIONS Slow WORKING_DIRECTORY ${
          COMMAND ${MPIEXEC_EXECUTABLE} --allow-run-as-root --oversubscribe --bind-to none -np 6
                  $<TARGET_FILE:golden_ranks_golden>)
 set_tests_properties(golden.ranks_golden_all.6 PROPERTIES TIMEOUT 10800 LABELS "golden;ranks;slow" PROCESSORS 2
-                     ENVIRONMENT "OMP_NUM_THREADS=1;OMPI_MCA_rmaps_base_oversubscribe=1;LORASHARD_GOLDEN_ALL=1")
+                     ENVIRONMENT "OMP_NUM_THREADS=1;OMPI_MCA_rmaps_base_oversubscribe=1;OMPI_MCA_mpi_yield_when_idle=1;LORASHARD_GOLDEN_ALL=1")
 
 # The fuzz targets as plain functions, for the replay of their corpora.
 file(GLOB fuzz_targets CONFIGURE_DEPENDS ${CMAKE_CURRENT_SOURCE_DIR}/fuzz/fuzz_*.cpp)
