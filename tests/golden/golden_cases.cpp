@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "core/base_file.hpp"
+#include "tests/golden/trial.hpp"
 
 namespace lorashard::golden {
 namespace {
@@ -48,6 +49,9 @@ void set_adapters(const oracle::GoldenRun& run, core::AdapterConfig& to) {
 }
 
 }  // namespace
+
+std::string title(const GoldenCase& c) { return c.run + "_" + test_name(c.mesh, modes_of(c)); }
+void PrintTo(const GoldenCase& c, std::ostream* out) { *out << title(c); }
 
 const std::vector<dist::MeshExtents>& golden_meshes() {
   static const std::vector<dist::MeshExtents> meshes{{1, 1, 1}, {2, 1, 1}, {1, 2, 1}, {1, 1, 2},

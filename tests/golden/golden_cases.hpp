@@ -1,6 +1,7 @@
 // Which jobs the golden runs are repeated with: every mesh and mode issue 4 asks for, and a part of them for every day.
 #pragma once
 
+#include <ostream>
 #include <string>
 #include <vector>
 
@@ -21,13 +22,17 @@ struct GoldenCase {
   core::Recompute recompute = core::Recompute::none;
 };
 
+// "lora_all_2x2x1_sequence_interleaved_micro2_full": what its tests are called.
+std::string title(const GoldenCase& c);
+void PrintTo(const GoldenCase& c, std::ostream* out);  // for GoogleTest
+
 // The meshes of issue 4, tensor x pipeline x data, smallest first.
 const std::vector<dist::MeshExtents>& golden_meshes();
 
 // Every run x mesh x sequence parallelism x schedule (where there is a pipeline) x microbatch x recompute: 1008 cases.
 std::vector<GoldenCase> all_cases();
-// 57 of them: each mesh with each value of every mode and every run; all pairs of (schedule, microbatch, recompute) occur
-// on each mesh with a pipeline (an orthogonal array of strength 2).
+// 57 of them: each mesh with each value of every mode and every run; all pairs of (schedule, microbatch, recompute)
+// occur on each mesh with a pipeline (an orthogonal array of strength 2).
 std::vector<GoldenCase> daily_cases();
 
 // The mesh and the modes of a case; the rest is as Config has it.

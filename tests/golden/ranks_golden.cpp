@@ -109,10 +109,8 @@ TEST_P(Golden, IsRepeated) {
   });
 }
 
-std::string title(const testing::TestParamInfo<GoldenCase>& info) {
-  return info.param.run + "_" + test_name(info.param.mesh, modes_of(info.param));
-}
-INSTANTIATE_TEST_SUITE_P(Gpt2, Golden, testing::ValuesIn(chosen_cases()), title);
+INSTANTIATE_TEST_SUITE_P(Gpt2, Golden, testing::ValuesIn(chosen_cases()),
+                         [](const auto& info) { return title(info.param); });
 
 TEST(GoldenCases, TheDailyPartHasEveryMeshWithEveryMode) {
   EXPECT_EQ(all_cases().size(), 1008u);

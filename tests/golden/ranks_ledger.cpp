@@ -115,6 +115,10 @@ void expect_plan_is_run(const core::Config& config, const dist::MeshExtents& ext
     for (std::size_t i = 0; i < run.size(); ++i) EXPECT_EQ(run[i], expected[i]) << "(the run's line, the plan's line)";
     EXPECT_GT(device.ledger().peak_bytes(kernels::Category::activation), 0);
     EXPECT_GT(device.profile().entry(kernels::Phase::matmul).flops, 0);
+    double sent = 0;
+    for (int i = 0; i < kernels::kPhaseCount; ++i)
+      sent += device.profile().entry(static_cast<kernels::Phase>(i)).sent_bytes;
+    EXPECT_EQ(sent > 0, extents.ranks() > 1);
   });
 }
 
@@ -126,10 +130,8 @@ TEST_P(Ledger, PlanAndRunAgreeToTheByteInBf16) {
   expect_plan_is_run(config_of(GetParam(), kernels::DType::bf16), GetParam().mesh);
 }
 
-std::string title(const testing::TestParamInfo<GoldenCase>& info) {
-  return info.param.run + "_" + test_name(info.param.mesh, modes_of(info.param));
-}
-INSTANTIATE_TEST_SUITE_P(Gpt2, Ledger, testing::ValuesIn(daily_cases()), title);
+INSTANTIATE_TEST_SUITE_P(Gpt2, Ledger, testing::ValuesIn(daily_cases()),
+                         [](const auto& info) { return title(info.param); });
 
 }  // namespace
 }  // namespace lorashard::golden

@@ -1,6 +1,6 @@
 // Every operation of the transformer and its gradient, in double, as the formula says it: no tiling, no fusing, nothing
-// shared with kernels/. Letters: N tokens (the rows of a batch, each of T, one after the other), C width, H heads, D head
-// size. Gradients of inputs and weights are added to what is there.
+// shared with kernels/. Letters: N tokens (the rows of a batch, each of T, one after the other), C width, H heads, D
+// head size. Gradients of inputs and weights are added to what is there.
 #pragma once
 
 #include <cstdint>
