@@ -29,8 +29,9 @@ struct Rows {
 
 class Dataset {
  public:
-  // Opens and checks the file (format, offsets, token range, digest). `length` is T. Throws Failure::configuration naming
-  // file and field; a document of more than T + 1 tokens in a "rows" file is refused with the length that would do.
+  // Opens and checks the file (format, offsets, token range, digest); all of it is read into memory. `length` is T.
+  // Throws Failure::storage for a damaged file, else Failure::configuration, naming file and field; a document of more
+  // than T + 1 tokens in a "rows" file is refused with the length that would do.
   Dataset(const std::string& path, Index length, Order order, std::uint64_t seed);
 
   const std::string& path() const { return path_; }

@@ -1,4 +1,10 @@
 // Text, prompt||completion lines, or JSON lines become a token file (dataset.hpp says what is in it).
+//
+// text: the file is one document with the end of a text behind it; kind "text".
+// pairs: a line is one document "<prompt> <completion><end of text>", blanks around both parts removed; the completion,
+//   from its space on, and the end of the text are scored; kind "rows".
+// json: a line is one document {"input_ids": [...], "labels": [...]}, where labels[i] says whether and as what token i
+//   is to be predicted (-100: not at all), as Hugging Face has it; without labels every token is scored; kind "rows".
 #pragma once
 
 #include <string>
@@ -13,17 +19,19 @@ enum class TextFormat { automatic, text, pairs, json };  // automatic: by the na
 struct TokenizeJob {
   std::string from, to;
   TextFormat format = TextFormat::automatic;
-  std::string vocab;             // directory of GPT-2's files; empty: bytes
-  kernels::Index vocab_size = 0;  // JSON lines: ids must be below it; 0: largest id + 1
+  std::string vocab;              // directory of GPT-2's files; empty: bytes, or ids of a tokenizer we do not know
+  kernels::Index vocab_size = 0;  // JSON lines: ids must be below it; 0: the tokenizer's, or largest id + 1
 };
 
 struct TokenizeReport {
-  kernels::Index documents = 0, tokens = 0, scored = 0, vocab = 0;
+  kernels::Index documents = 0, tokens = 0, vocab = 0;
+  kernels::Index scored = 0;   // tokens to be predicted; the first of a document never is
   kernels::Index longest = 0;  // tokens of the longest document
   std::string kind, tokenizer;
 };
 
-// Bad input is one line naming file, line number, field, found and expected; nothing is left behind.
+// Bad input is Failure::configuration, one line naming file, line number, field, found and expected. The token file
+// appears under its name when it is whole; a failure leaves nothing behind.
 TokenizeReport tokenize_file(const TokenizeJob& job);
 
 }  // namespace lorashard::core
