@@ -64,18 +64,17 @@ LORASHARD_BOTH float exponential(float x) {
 
 // GELU in its tanh form, Hendrycks and Gimpel 2016 (arXiv 1606.08415), and its derivative. With u the argument of the
 // tanh, (1 + tanh u) / 2 = 1 / (1 + e^-2u): the left side cancels for negative u, the right side keeps all digits.
-LORASHARD_BOTH float gelu_exponential(float x) {
-  const float twice_k = 1.5957691216057308f;  // 2 sqrt(2 / pi)
-  const float minus_twice_u = -twice_k * (x + 0.044715f * x * x * x);
-  // Beyond 80 the result is x or 0 to the last digit, and e^80 can still be squared by no one: it stays finite below.
-  return exponential(select(minus_twice_u > 80.0f, 80.0f, minus_twice_u));
+// The number 1.5957691216057308 is 2 sqrt(2 / pi).
+LORASHARD_BOTH float gelu_argument(float x) {  // -2u
+  return -1.5957691216057308f * (x + 0.044715f * x * x * x);
 }
-LORASHARD_BOTH float gelu(float x) { return x / (1.0f + gelu_exponential(x)); }
+LORASHARD_BOTH float gelu(float x) { return x / (1.0f + exponential(gelu_argument(x))); }
 LORASHARD_BOTH float gelu_derivative(float x) {
-  const float twice_k = 1.5957691216057308f;
-  const float e = gelu_exponential(x);
-  const float s = 1.0f / (1.0f + e);
-  return s + x * s * (e * s) * twice_k * (1.0f + 3.0f * 0.044715f * x * x);
+  // Beyond 80 the derivative is 0 to the last digit; an infinite e would make e * s a NaN.
+  const float argument = gelu_argument(x);
+  const float e = exponential(select(argument > 80.0f, 80.0f, argument));
+  const float s = 1.0f / (1.0f + e);  // and e * s = 1 - s, without its cancellation
+  return s + x * s * (e * s) * 1.5957691216057308f * (1.0f + 3.0f * 0.044715f * x * x);
 }
 
 // One value's AdamW step with what all values share computed beforehand (see adamw.hpp for the formula).
