@@ -1,6 +1,7 @@
 #include "core/adapter.hpp"
 
 #include <algorithm>
+#include <utility>
 
 #include "core/adapter_file.hpp"
 #include "core/checkpoint.hpp"
@@ -134,6 +135,10 @@ TrainingPlan make_plan(const Config& config) {
   std::stable_sort(plan.adapters.begin(), plan.adapters.end(), [](const AdapterSpec& a, const AdapterSpec& b) {
     return std::pair(a.layer, a.target) < std::pair(b.layer, b.target);
   });
+  const std::vector<std::string> chosen = std::exchange(plan.dense, {});
+  for (const TensorInfo& info : tensor_table(config.model.shape)) {
+    if (std::find(chosen.begin(), chosen.end(), info.name) != chosen.end()) plan.dense.push_back(info.name);
+  }
   return plan;
 }
 

@@ -1,6 +1,7 @@
 // How a trainer's state becomes files and comes back: checkpoints, exported bases, initial adapters, and whole values
 // for tests and certificates. All in global coordinates.
 #include <algorithm>
+#include <map>
 
 #include "core/adapter_file.hpp"
 #include "core/checkpoint.hpp"
@@ -21,6 +22,12 @@ const char* const kSecondMoment = "/second_moment";
 dist::AxisCut whole(Index extent) { return dist::AxisCut::whole(extent); }
 
 const char* method_name(Method method) { return method == Method::full ? "full" : "lora"; }
+
+// One rank reads all of the file; the others take nothing from it before that.
+void verify_once(const CheckpointReader& reader, dist::Mesh& mesh) {
+  if (mesh.rank() == 0) reader.verify();
+  mesh.world().barrier();
+}
 
 // (parts, share) flat padded rows as the (rows, cols) matrix they hold.
 ConstMatrix shaped(const Tensor& flat, const DenseParameter& p) {
@@ -61,6 +68,26 @@ DenseParameter* Trainer::State::dense(const std::string& name) {
 
 bool Trainer::State::writes(const std::string& name) const {
   return !parameters.has(name) || parameters.info(name).home != Home::both_ends || context.mesh.first_stage();
+}
+
+// The checkpoint holds just the tensors that this job trains. Checked before anything is overwritten.
+void Trainer::State::expect_entries(const CheckpointReader& reader) const {
+  std::map<std::string, const CheckpointEntry*> entries;
+  for (const CheckpointEntry& entry : reader.entries()) entries[entry.name] = &entry;
+  const auto list = trained();
+  for (const Trained& t : list) {
+    const auto found = entries.find(t.name);
+    const std::string extents = found == entries.end() ? "no such tensor" : text(found->second->rows, "x", found->second->cols);
+    if (extents != text(t.rows, "x", t.cols)) {
+      fail(Failure::configuration, text(reader.path(), ": ", t.name, ": found ", extents, ", expected ", t.rows, "x", t.cols,
+                                        " for this job's targets and ranks"));
+    }
+  }
+  const std::size_t expected = 3 * list.size() + plan.adapters.size();
+  if (entries.size() != expected) {
+    fail(Failure::configuration, text(reader.path(), ": found ", entries.size(), " tensors, expected ", expected,
+                                      " for this job's targets and layers"));
+  }
 }
 
 Index Trainer::save(const std::string& path) const {
@@ -104,7 +131,7 @@ Index Trainer::save(const std::string& path) const {
 void Trainer::load(const std::string& path) {
   State& s = *state_;
   const CheckpointReader reader(path);
-  if (s.context.mesh.rank() == 0) reader.verify();
+  verify_once(reader, s.context.mesh);
   const std::string method = method_name(s.config.adapter.method);
   if (reader.info().method != method) {
     fail(Failure::configuration, text(path, ": method: found ", reader.info().method, ", expected ", method));
@@ -113,11 +140,8 @@ void Trainer::load(const std::string& path) {
     fail(Failure::configuration, text(path, ": base_digest: found ", reader.info().base_digest, ", expected ", s.base_digest,
                                       " of ", s.config.model.base));
   }
+  s.expect_entries(reader);
   const auto trained = s.trained();
-  if (reader.entries().size() != 3 * trained.size() + s.plan.adapters.size()) {
-    fail(Failure::configuration, text(path, ": found ", reader.entries().size(), " tensors, expected ",
-                                      3 * trained.size() + s.plan.adapters.size(), " for this job's targets and layers"));
-  }
   for (const auto& t : trained) {
     if (const int number = s.replicated_number(t.name); number >= 0) {
       ReplicatedGroup& group = s.parameters.replicated();
@@ -152,7 +176,7 @@ void Trainer::State::load_initial_adapters() {
     return;
   }
   const CheckpointReader reader(path);
-  if (context.mesh.rank() == 0) reader.verify();
+  verify_once(reader, context.mesh);
   if (reader.info().base_digest != base_digest) {
     fail(Failure::configuration, text(path, ": base_digest: found ", reader.info().base_digest, ", expected ", base_digest,
                                       " of ", config.model.base));

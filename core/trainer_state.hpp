@@ -1,6 +1,7 @@
 // What a Trainer holds; shared by the pages that implement it.
 #pragma once
 
+#include "core/checkpoint.hpp"
 #include "core/optimizer.hpp"
 #include "core/pipeline.hpp"
 #include "core/trainer.hpp"
@@ -24,6 +25,8 @@ struct Trainer::State {
   DenseParameter* dense(const std::string& name);
   // True on the stage that writes `name`: a tied table is on two.
   bool writes(const std::string& name) const;
+  // Throws Failure::configuration naming the first tensor that differs.
+  void expect_entries(const CheckpointReader& reader) const;
   void load_initial_adapters();
 
   Config config;

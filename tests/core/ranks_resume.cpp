@@ -195,11 +195,13 @@ void expect_refused(const Config& saved, const Config& other, const std::string&
 
 TEST(Resume, RefusesAnotherJobsCheckpoint) {
   const Config saved = job(Method::lora, {1, 1, 1});
-  Config other_base = saved, other_targets = saved;
+  Config other_base = saved, other_targets = saved, other_rank = saved;
   other_base.model.base = files().other_base;
+  other_rank.adapter.rank = 3;
   other_targets.adapter.targets = {Target::q, Target::v};
   expect_refused(saved, other_base, "base");
   expect_refused(saved, other_targets, "targets");
+  expect_refused(saved, other_rank, "lora_a");
   expect_refused(saved, job(Method::full, {1, 1, 1}), "method");
 }
 
