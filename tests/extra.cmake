@@ -22,3 +22,16 @@ set_tests_properties(golden.ranks_golden_all.6 PROPERTIES TIMEOUT 10800 LABELS "
 # The fuzz targets as plain functions, for the replay of their corpora.
 file(GLOB fuzz_targets CONFIGURE_DEPENDS ${CMAKE_CURRENT_SOURCE_DIR}/fuzz/fuzz_*.cpp)
 target_sources(core_test_fuzz_corpus PRIVATE ${fuzz_targets})
+
+# Tests that call the built program.
+foreach(name test_bad_input test_interrupted)
+  target_link_libraries(launch_${name} PRIVATE GTest::gmock)
+  target_compile_definitions(launch_${name} PRIVATE LORASHARD_PROGRAM="$<TARGET_FILE:lorashard>")
+  add_dependencies(launch_${name} lorashard)
+  set_tests_properties(launch.${name} PROPERTIES PROCESSORS 2)
+endforeach()
+
+# Ten kills instead of the daily two: ctest -C Slow -L slow
+add_test(NAME launch.test_interrupted_ten CONFIGURATIONS Slow COMMAND launch_test_interrupted --gtest_filter=*RandomMoments)
+set_tests_properties(launch.test_interrupted_ten PROPERTIES
+                     LABELS "launch;slow" PROCESSORS 2 TIMEOUT 900 ENVIRONMENT LORASHARD_KILLS=10)
