@@ -8,10 +8,10 @@
 namespace lorashard::kernels {
 namespace {
 
-// Blocks of this size and more are mapped and pooled. Under AddressSanitizer all come from malloc, where it can watch
-// their ends.
+// Blocks of this size and more are mapped and pooled. Under AddressSanitizer all that fit come from malloc, where it
+// watches their ends and their use after release.
 #ifdef __SANITIZE_ADDRESS__
-constexpr Index kLarge = INT64_MAX;
+constexpr Index kLarge = Index{1} << 39;
 #else
 constexpr Index kLarge = Index{128} << 10;
 #endif
