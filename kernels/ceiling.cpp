@@ -50,7 +50,9 @@ class LibraryProduct {
 // The fastest run of any of the ways, taken in turns until 0.4 s have passed and each ran three times.
 double fastest_seconds(const std::vector<std::function<void()>>& ways) {
   using Clock = std::chrono::steady_clock;
-  const auto seconds_since = [](Clock::time_point t) { return std::chrono::duration<double>(Clock::now() - t).count(); };
+  const auto seconds_since = [](Clock::time_point t) {
+    return std::chrono::duration<double>(Clock::now() - t).count();
+  };
   for (const auto& way : ways) way();  // the library compiles its kernels
   double fastest = 1e30;
   const auto begin = Clock::now();

@@ -4,9 +4,12 @@ namespace lorashard::kernels {
 
 const char* name(DeviceKind kind) {
   switch (kind) {
-    case DeviceKind::host: return "host";
-    case DeviceKind::cuda: return "cuda";
-    case DeviceKind::meta: return "meta";
+    case DeviceKind::host:
+      return "host";
+    case DeviceKind::cuda:
+      return "cuda";
+    case DeviceKind::meta:
+      return "meta";
   }
   return "?";
 }

@@ -37,20 +37,28 @@ HostWay host_way(const Gemm& args) {
 
 Index host_scratch_bytes(const Gemm& args) {
   switch (host_way(args)) {
-    case HostWay::plain: return 0;
-    case HostWay::native: return gemm_native_scratch(args);
-    case HostWay::thin: return gemm_thin_scratch(args);
-    case HostWay::panels: return gemm_panels_scratch(args);
+    case HostWay::plain:
+      return 0;
+    case HostWay::native:
+      return gemm_native_scratch(args);
+    case HostWay::thin:
+      return gemm_thin_scratch(args);
+    case HostWay::panels:
+      return gemm_panels_scratch(args);
   }
   return 0;
 }
 
 void gemm_host(const Gemm& args, std::byte* scratch) {
   switch (host_way(args)) {
-    case HostWay::plain: return gemm_plain(args);
-    case HostWay::native: return gemm_native(args, scratch);
-    case HostWay::thin: return gemm_thin(args, scratch);
-    case HostWay::panels: return gemm_panels(args, scratch);
+    case HostWay::plain:
+      return gemm_plain(args);
+    case HostWay::native:
+      return gemm_native(args, scratch);
+    case HostWay::thin:
+      return gemm_thin(args, scratch);
+    case HostWay::panels:
+      return gemm_panels(args, scratch);
   }
 }
 

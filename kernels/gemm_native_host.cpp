@@ -1,7 +1,6 @@
 // bf16 operands that oneDNN multiplies as such, with fp32 sums.
-#include <dnnl.hpp>
-
 #include <algorithm>
+#include <dnnl.hpp>
 #include <unordered_map>
 
 #include "kernels/gemm_host.hpp"
@@ -52,7 +51,8 @@ ConstMatrix padded(ConstMatrix m, Index rows, Index cols, std::byte* to) {
 // The library keeps the primitives of the latest 1024 shapes; finding one again takes about 2 us.
 void multiply_natively(const Gemm& args) {
   const dnnl::engine engine(dnnl::engine::kind::cpu, 0);
-  const auto a = describe(args.a, args.transpose_a), b = describe(args.b, args.transpose_b), c = describe(args.c, false);
+  const auto a = describe(args.a, args.transpose_a), b = describe(args.b, args.transpose_b),
+             c = describe(args.c, false);
   const bool has_bias = args.bias.count() != 0;
   const auto bias = has_bias ? describe(args.bias, false) : dnnl::memory::desc();
   const auto memory = [&](const dnnl::memory::desc& description, const std::byte* data) {

@@ -49,8 +49,12 @@ ConstMatrix widened(ConstMatrix m, float* panel) {
 class PanelProduct {
  public:
   PanelProduct(const Gemm& args, std::byte* scratch)
-      : args_(args), panels_(args), e_(extents_of(args)), a_(reinterpret_cast<float*>(scratch)),
-        b_(a_ + panels_.a_count), c_(b_ + panels_.b_count) {}
+      : args_(args),
+        panels_(args),
+        e_(extents_of(args)),
+        a_(reinterpret_cast<float*>(scratch)),
+        b_(a_ + panels_.a_count),
+        c_(b_ + panels_.b_count) {}
 
   void run() const {
     for (Index row = 0; row < e_.m; row += panels_.rows) {

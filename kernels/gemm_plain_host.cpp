@@ -5,10 +5,10 @@
 // 240 with AVX2. Cutting C ourselves costs nothing there, gains 10 % where C is wide and low (the head), keeps a
 // part in the second cache while its bias is set, and leaves each sum to one thread: the library would share a long
 // k between threads and round differently for each number of them.
-#include <dnnl.hpp>
 #include <omp.h>
 
 #include <algorithm>
+#include <dnnl.hpp>
 
 #include "kernels/gemm_host.hpp"
 #include "kernels/numbers.hpp"

@@ -120,10 +120,17 @@ Index gemm_thin_scratch(const Gemm& args) {
   const ProductExtents e = extents_of(args);
   Index count = 0;
   switch (kind_of(args)) {
-    case ThinKind::reduce: count = e.k * round_up(e.n, kThinPad); break;
-    case ThinKind::update: count = e.m * e.k + e.k * e.n; break;
-    case ThinKind::gradient: count = std::min(e.m, e.n) * (e.k + std::max(e.m, e.n)); break;
-    case ThinKind::none: break;
+    case ThinKind::reduce:
+      count = e.k * round_up(e.n, kThinPad);
+      break;
+    case ThinKind::update:
+      count = e.m * e.k + e.k * e.n;
+      break;
+    case ThinKind::gradient:
+      count = std::min(e.m, e.n) * (e.k + std::max(e.m, e.n));
+      break;
+    case ThinKind::none:
+      break;
   }
   return count * size_bytes(DType::f32);
 }
@@ -131,10 +138,14 @@ Index gemm_thin_scratch(const Gemm& args) {
 void gemm_thin(const Gemm& args, std::byte* scratch) {
   float* floats = reinterpret_cast<float*>(scratch);
   switch (kind_of(args)) {
-    case ThinKind::reduce: return reduce(args, floats);
-    case ThinKind::update: return update(args, floats);
-    case ThinKind::gradient: return gradient(args, floats);
-    case ThinKind::none: break;
+    case ThinKind::reduce:
+      return reduce(args, floats);
+    case ThinKind::update:
+      return update(args, floats);
+    case ThinKind::gradient:
+      return gradient(args, floats);
+    case ThinKind::none:
+      break;
   }
 }
 

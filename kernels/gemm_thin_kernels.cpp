@@ -55,9 +55,8 @@ struct Simd {
 #define LORASHARD_INLINE __attribute__((always_inline))
 template <Index n, class F>
 LORASHARD_INLINE inline void each(F f) {
-  [&]<Index... i>(std::integer_sequence<Index, i...>) LORASHARD_INLINE {
-    (f(std::integral_constant<Index, i>()), ...);
-  }(std::make_integer_sequence<Index, n>());
+  [&]<Index... i>(std::integer_sequence<Index, i...>) LORASHARD_INLINE { (f(std::integral_constant<Index, i>()), ...); }
+  (std::make_integer_sequence<Index, n>());
 }
 
 // A tile of kRows x kVecs sums stays in registers: 8 to 12 of 16, or 16 of 32, which also hides an FMA's latency.

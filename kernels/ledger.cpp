@@ -6,13 +6,20 @@ namespace lorashard::kernels {
 
 const char* name(Category category) {
   switch (category) {
-    case Category::base: return "base";
-    case Category::adapter: return "adapter";
-    case Category::gradient: return "gradient";
-    case Category::optimizer: return "optimizer";
-    case Category::activation: return "activation";
-    case Category::workspace: return "workspace";
-    case Category::communication: return "communication";
+    case Category::base:
+      return "base";
+    case Category::adapter:
+      return "adapter";
+    case Category::gradient:
+      return "gradient";
+    case Category::optimizer:
+      return "optimizer";
+    case Category::activation:
+      return "activation";
+    case Category::workspace:
+      return "workspace";
+    case Category::communication:
+      return "communication";
   }
   return "?";
 }

@@ -4,17 +4,28 @@ namespace lorashard::kernels {
 
 const char* name(Phase phase) {
   switch (phase) {
-    case Phase::matmul: return "matmul";
-    case Phase::adapter: return "adapter";
-    case Phase::attention: return "attention";
-    case Phase::elementwise: return "elementwise";
-    case Phase::loss: return "loss";
-    case Phase::collectives: return "collectives";
-    case Phase::pipeline: return "pipeline";
-    case Phase::optimizer: return "optimizer";
-    case Phase::input: return "input";
-    case Phase::checkpoint: return "checkpoint";
-    case Phase::other: return "other";
+    case Phase::matmul:
+      return "matmul";
+    case Phase::adapter:
+      return "adapter";
+    case Phase::attention:
+      return "attention";
+    case Phase::elementwise:
+      return "elementwise";
+    case Phase::loss:
+      return "loss";
+    case Phase::collectives:
+      return "collectives";
+    case Phase::pipeline:
+      return "pipeline";
+    case Phase::optimizer:
+      return "optimizer";
+    case Phase::input:
+      return "input";
+    case Phase::checkpoint:
+      return "checkpoint";
+    case Phase::other:
+      return "other";
   }
   return "?";
 }

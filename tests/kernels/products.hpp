@@ -53,8 +53,8 @@ inline void expect_product(Device& device, const ProductCase& t) {
     for (Index j = 0; j < t.n; ++j) {
       double sum = 0, size = 0;
       for (Index l = 0; l < t.k; ++l) {
-        const double term = (t.transpose_a ? sample.a(l, i) : sample.a(i, l)) *
-                            (t.transpose_b ? sample.b(j, l) : sample.b(l, j));
+        const double term =
+            (t.transpose_a ? sample.a(l, i) : sample.a(i, l)) * (t.transpose_b ? sample.b(j, l) : sample.b(l, j));
         sum += term;
         size += std::abs(term);
       }
@@ -65,7 +65,8 @@ inline void expect_product(Device& device, const ProductCase& t) {
     }
   }
   gemm(device, sample.gemm(t));
-  expect_close(sample.c, expected, [&](Index r, Index c) { return bound(r, c); }, "C");
+  expect_close(
+      sample.c, expected, [&](Index r, Index c) { return bound(r, c); }, "C");
 }
 
 inline std::vector<std::byte> product_image(Device& device, const ProductCase& t) {

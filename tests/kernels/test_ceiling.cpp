@@ -1,8 +1,8 @@
-#include "kernels/ceiling.hpp"
-
 #include <gtest/gtest.h>
 
 #include <cmath>
+
+#include "kernels/ceiling.hpp"
 
 namespace lorashard::kernels {
 namespace {

@@ -1,11 +1,10 @@
-#include "kernels/device.hpp"
-
 #include <gtest/gtest.h>
 
 #include <cstring>
 #include <utility>
 #include <vector>
 
+#include "kernels/device.hpp"
 #include "kernels/host_memory.hpp"
 
 namespace lorashard::kernels {

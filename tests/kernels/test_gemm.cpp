@@ -1,10 +1,9 @@
-#include "kernels/gemm.hpp"
-
 #include <gtest/gtest.h>
 
 #include <cstdlib>
 #include <filesystem>
 
+#include "kernels/gemm.hpp"
 #include "tests/kernels/products.hpp"
 
 namespace lorashard::kernels {
@@ -114,8 +113,12 @@ TEST(GemmPlan, MetaAsksForTheSame) {
           Tensor out(device, Category::activation, c, m, n);
           if (!device.meta()) std::memset(left.view().data, 0, left.view().bytes());
           if (!device.meta()) std::memset(right.view().data, 0, right.view().bytes());
-          gemm(device, {.a = left.view(), .b = right.view(), .c = out, .transpose_a = transposed,
-                        .transpose_b = transposed, .phase = Phase::adapter});
+          gemm(device, {.a = left.view(),
+                        .b = right.view(),
+                        .c = out,
+                        .transpose_a = transposed,
+                        .transpose_b = transposed,
+                        .phase = Phase::adapter});
         });
       }
     }

@@ -16,14 +16,12 @@ constexpr Index kRanks[] = {1, 3, 8, 9, 16, 17, 24, 31, 32};
 // The five products of a pair, in LoRA's terms, for rank r. Extents that are no multiple of any tile.
 std::vector<ProductCase> adapter_products(Index r) {
   return {
-      {131, r, 107, false, true},   // u = x A^T
-      {131, r, 107, false, false},  // du = dy B
-      {131, 107, r, false, true},   // y += u B^T
-      {131, 107, r, false, false},  // dx += du A
-      {131, 107, r, true, false},
-      {r, 107, 131, true, false},   // dA = du^T x
-      {r, 107, 131, false, false},
-      {107, r, 131, true, false},   // dB = dy^T u
+      {131, r, 107, false, true},                               // u = x A^T
+      {131, r, 107, false, false},                              // du = dy B
+      {131, 107, r, false, true},                               // y += u B^T
+      {131, 107, r, false, false},                              // dx += du A
+      {131, 107, r, true, false},  {r, 107, 131, true, false},  // dA = du^T x
+      {r, 107, 131, false, false}, {107, r, 131, true, false},  // dB = dy^T u
       {107, r, 131, true, true},
   };
 }

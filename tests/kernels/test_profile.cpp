@@ -1,11 +1,11 @@
-#include "kernels/profile.hpp"
-
 #include <gtest/gtest.h>
 
 #include <chrono>
 #include <set>
 #include <string>
 #include <thread>
+
+#include "kernels/profile.hpp"
 
 namespace lorashard::kernels {
 namespace {
