@@ -60,10 +60,10 @@ Head::Head(const Context& context, Parameters& parameters, bool input_gradient)
       table_gradient_(parameters.gradient(head_table(context.shape))),
       first_(first_vocabulary_row(context, parameters.info(head_table(context.shape)))) {}
 
-// 32 MiB of logits: large enough for the products' speed, small beside everything else of a model with that vocabulary.
-// A trained table's gradient is read and written once a chunk, so there chunks are four times as long.
+// 64 MiB of logits: large enough for the products' speed, small beside everything else of a model with that vocabulary.
+// A trained table's gradient is read and written once a chunk, so there chunks are twice as long.
 Index Head::chunk_rows(Index rows, Index vocab) const {
-  const Index values = (table_gradient_.empty() ? Index{8} : Index{32}) << 20;
+  const Index values = (table_gradient_.empty() ? Index{16} : Index{32}) << 20;
   const Index fitting = values / std::max<Index>(vocab, 1) / 32 * 32;
   return std::min(rows, std::max<Index>(fitting, 32));
 }
@@ -114,10 +114,17 @@ double Head::chunk(ConstMatrix h, kernels::Labels labels, const Microbatch& micr
                                       .smoothing = microbatch.training ? context_.label_smoothing : 0.0f,
                                       .scale = microbatch.loss_scale, .maximum = maximum, .sums = sums,
                                       .losses = losses, .gradient = gradient});
-  if (gradient && !table_gradient_.empty()) {
-    kernels::gemm(device, {.a = logits, .b = h, .c = table_gradient_, .transpose_a = true, .beta = 1.0f});
+  // Rounded to the type of what it meets next, so that both products run in that type.
+  Tensor rounded;
+  if (gradient && context_.activation != DType::f32) {
+    rounded = Tensor(device, Category::workspace, context_.activation, logits.rows(), logits.cols());
+    kernels::copy(device, logits, rounded);
   }
-  if (dh.rows > 0) kernels::gemm(device, {.a = logits, .b = table_, .c = dh});
+  const ConstMatrix dlogits = rounded.none() ? logits.view() : rounded.view();
+  if (gradient && !table_gradient_.empty()) {
+    kernels::gemm(device, {.a = dlogits, .b = h, .c = table_gradient_, .transpose_a = true, .beta = 1.0f});
+  }
+  if (dh.rows > 0) kernels::gemm(device, {.a = dlogits, .b = table_, .c = dh});
   return kernels::sum(device, losses);
 }
 
