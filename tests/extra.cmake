@@ -1,5 +1,6 @@
 # What single tests need beyond the rules of CMakeLists.txt.
 target_link_libraries(core_test_options PRIVATE GTest::gmock)
+target_link_libraries(core_test_metrics PRIVATE GTest::gmock)
 
 # Jobs of the whole trainer: scratch files, meshes smaller than the job, the golden cases.
 file(GLOB trial_sources CONFIGURE_DEPENDS ${CMAKE_CURRENT_SOURCE_DIR}/golden/*.cpp)
@@ -24,7 +25,7 @@ file(GLOB fuzz_targets CONFIGURE_DEPENDS ${CMAKE_CURRENT_SOURCE_DIR}/fuzz/fuzz_*
 target_sources(core_test_fuzz_corpus PRIVATE ${fuzz_targets})
 
 # Tests that call the built program.
-foreach(name test_bad_input test_interrupted)
+foreach(name test_bad_input test_interrupted test_program)
   target_link_libraries(launch_${name} PRIVATE GTest::gmock)
   target_compile_definitions(launch_${name} PRIVATE LORASHARD_PROGRAM="$<TARGET_FILE:lorashard>")
   add_dependencies(launch_${name} lorashard)
