@@ -30,6 +30,7 @@ void feed_all(const std::string& name, void (*target)(std::span<const char>)) {
 }
 
 TEST(FuzzCorpus, Safetensors) { feed_all("safetensors", safetensors); }
+TEST(FuzzCorpus, JsonLines) { feed_all("json_lines", json_lines); }
 TEST(FuzzCorpus, Config) { feed_all("config", config); }
 
 }  // namespace
