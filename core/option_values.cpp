@@ -126,14 +126,6 @@ std::string text_of(const std::vector<Index>& layers) {
   return joined;
 }
 
-std::string quoted(std::string_view text) {
-  constexpr std::size_t kLongest = 60;
-  std::string line(text.substr(0, kLongest));
-  for (char& c : line)
-    if (static_cast<unsigned char>(c) < 0x20 || c == 0x7f) c = '?';
-  return "'" + line + (text.size() > kLongest ? "..." : "") + "'";
-}
-
 std::string nearest(std::string_view key, const std::vector<std::string>& candidates) {
   std::string best;
   int best_distance = 1 << 20;

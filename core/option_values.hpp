@@ -31,9 +31,6 @@ std::string text_of(const std::vector<Target>& targets);
 std::optional<std::vector<Index>> to_layers(std::string_view text);
 std::string text_of(const std::vector<Index>& layers);
 
-// What was found, fit for one line of a message: control characters as '?', long text cut short.
-std::string quoted(std::string_view text);
-
 // The candidate that the fewest insertions, deletions, replacements and exchanges of neighbours lead to
 // (Damerau 1964; Levenshtein 1966); the first of equals. A candidate whose part after the section is exactly `key`
 // wins.

@@ -8,6 +8,7 @@
 
 #include "core/option_table.hpp"
 #include "core/option_values.hpp"
+#include "core/quote.hpp"
 
 namespace lorashard::core {
 
@@ -28,7 +29,7 @@ void set_option(Config& config, const std::string& place, const std::string& key
   const Option* option = find_option(key);
   if (!option)
     fail(Failure::configuration,
-         text(place, ": unknown key ", quoted(key), "; the nearest is '", nearest(key, all_keys()), "'"));
+         text(place, ": unknown key ", in_quotes(key), "; the nearest is '", nearest(key, all_keys()), "'"));
   const auto ends_in_unit = [&](const std::string& unit) {
     return !unit.empty() && value.size() > unit.size() && value.ends_with(unit);
   };
@@ -37,7 +38,7 @@ void set_option(Config& config, const std::string& place, const std::string& key
   for (const std::string& unit : {option->unit, singular})
     if (ends_in_unit(unit)) number = trimmed(std::string_view(value).substr(0, value.size() - unit.size()));
   if (!option->set(config, number))
-    fail(Failure::configuration, text(place, ": ", key, ": found ", quoted(value), ", expected ", option->expected,
+    fail(Failure::configuration, text(place, ": ", key, ": found ", in_quotes(value), ", expected ", option->expected,
                                       option->unit.empty() ? "" : " (" + option->unit + ")"));
 }
 
@@ -49,7 +50,7 @@ std::string value_of(std::string_view raw, const std::string& place) {
     const std::string_view rest = trimmed(raw.substr(last + 1));
     if (last == 0 || !(rest.empty() || rest[0] == '#' || rest[0] == ';'))
       fail(Failure::configuration,
-           text(place, ": found ", quoted(raw), ", expected one value between quotation marks"));
+           text(place, ": found ", in_quotes(raw), ", expected one value between quotation marks"));
     return std::string(raw.substr(1, last - 1));
   }
   for (std::size_t i = 0; i < raw.size(); ++i)
@@ -72,7 +73,7 @@ std::string section_of(std::string_view line, const std::string& place) {
   std::vector<std::string> sections;
   for (const Option& option : option_table()) sections.push_back(option.key.substr(0, option.key.find('.')));
   fail(Failure::configuration,
-       text(place, ": unknown section ", quoted(line), "; the nearest is '[", nearest(section, sections), "]'"));
+       text(place, ": unknown section ", in_quotes(line), "; the nearest is '[", nearest(section, sections), "]'"));
 }
 
 std::string read_job_file(const std::string& path) {
@@ -109,12 +110,12 @@ Config parse_config(const std::string& job, const std::string& path,
     }
     const std::size_t equals = line.find('=');
     if (equals == line.npos)
-      fail(Failure::configuration, text(place, ": found ", quoted(line), ", expected [section] or key = value"));
+      fail(Failure::configuration, text(place, ": found ", in_quotes(line), ", expected [section] or key = value"));
     const std::string name(trimmed(line.substr(0, equals)));
     const std::string key = section.empty() ? name : section + '.' + name;
     const auto [first, fresh] = line_of.emplace(key, number);
     if (!fresh)
-      fail(Failure::configuration, text(place, ": ", quoted(key), " was given on line ", first->second, " before"));
+      fail(Failure::configuration, text(place, ": ", in_quotes(key), " was given on line ", first->second, " before"));
     set_option(config, place, key, value_of(line.substr(equals + 1), place));
   }
   for (const auto& [key, value] : overrides) set_option(config, "command line", key, std::string(trimmed(value)));

@@ -3,6 +3,7 @@
 
 #include "core/option_values.hpp"
 #include "core/options.hpp"
+#include "core/quote.hpp"
 #include "core/tensor_table.hpp"
 #include "dist/mesh.hpp"
 
@@ -27,7 +28,7 @@ const FamilyTargets& targets_of(const std::string& family) {
   };
   for (const FamilyTargets& row : table)
     if (family == row.family) return row;
-  fail(Failure::configuration, text("model.family: found ", quoted(family), ", expected gpt2"));
+  fail(Failure::configuration, text("model.family: found ", in_quotes(family), ", expected gpt2"));
 }
 
 bool contains(const std::vector<Target>& targets, Target target) {

@@ -5,10 +5,11 @@
 #include "core/option_table.hpp"
 #include "core/option_values.hpp"
 #include "core/options.hpp"
+#include "core/quote.hpp"
 
 namespace lorashard::launch {
 
-using core::quoted;
+using core::in_quotes;
 using kernels::fail;
 using kernels::Failure;
 using kernels::text;
@@ -31,7 +32,7 @@ const OwnOption* find_own(const Syntax& syntax, const std::string& name) {
     names.push_back(kConfig.name);
     for (const core::Option& option : core::option_table()) names.push_back(option.key);
   }
-  fail(Failure::configuration, text("command line: unknown option ", quoted("--" + name), "; the nearest is '--",
+  fail(Failure::configuration, text("command line: unknown option ", in_quotes("--" + name), "; the nearest is '--",
                                     core::nearest(name, names), "'"));
 }
 
@@ -56,7 +57,8 @@ Arguments::Arguments(const Syntax& syntax, int argc, char** argv) : command_(arg
     const std::string word = argv[i];
     if (!word.starts_with("--")) {
       if (!syntax.words)
-        fail(Failure::configuration, text("command line: found ", quoted(word), ", expected an option such as --help"));
+        fail(Failure::configuration,
+             text("command line: found ", in_quotes(word), ", expected an option such as --help"));
       words_.push_back(word);
       continue;
     }
@@ -68,7 +70,7 @@ Arguments::Arguments(const Syntax& syntax, int argc, char** argv) : command_(arg
     std::string value;
     if (equals != word.npos && !wants_value)
       fail(Failure::configuration,
-           text("command line: found ", quoted(word), ", expected --", name, " without a value"));
+           text("command line: found ", in_quotes(word), ", expected --", name, " without a value"));
     if (equals != word.npos)
       value = word.substr(equals + 1);
     else if (wants_value && ++i == argc)

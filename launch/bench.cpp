@@ -4,8 +4,9 @@
 #include <optional>
 
 #include "core/option_values.hpp"
+#include "core/quote.hpp"
 #include "core/trainer.hpp"
-#include "kernels/ceiling.hpp"
+#include "launch/ceiling.hpp"
 #include "launch/job.hpp"
 #include "launch/subcommands.hpp"
 #include "launch/summary.hpp"
@@ -20,10 +21,6 @@ using kernels::Failure;
 using kernels::text;
 
 namespace {
-
-double flops_of(const kernels::ProductShape& shape) {
-  return 2.0 * static_cast<double>(shape.m) * static_cast<double>(shape.n) * static_cast<double>(shape.k);
-}
 
 // Radford et al. 2019 (table 2) and Brown et al. 2020 (table 2.1). All have Brown's or Radford's vocabulary of 50257.
 struct NamedModel {
@@ -48,36 +45,19 @@ void set_model(core::Config& config, const std::string& wanted) {
     return;
   }
   fail(Failure::configuration,
-       text("command line: --model: found ", core::quoted(wanted), ", expected one of ", names));
+       text("command line: --model: found ", core::in_quotes(wanted), ", expected one of ", names));
 }
 
-// The time that oneDNN alone would take for the products of the timed steps, each shape measured by itself.
-double library_seconds(kernels::Device& device, Index steps, std::vector<std::vector<std::string>>& rows) {
-  rows.push_back({"products, rank 0", "calls a step", "share of work", "oneDNN GFLOP/s"});
-  double all_flops = 0, seconds = 0;
-  for (const auto& [shape, calls] : device.profile().products())
-    all_flops += flops_of(shape) * static_cast<double>(calls);
-  for (const auto& [shape, calls] : device.profile().products()) {
-    const double flops = flops_of(shape) * static_cast<double>(calls);
-    const double gflops = kernels::library_gflops(device, shape.m, shape.n, shape.k, shape.dtype);
-    seconds += flops / (gflops * 1e9);
-    rows.push_back({text("  ", shape.m, " x ", shape.n, " x ", shape.k, " ", name(shape.dtype)),
-                    fixed_text(static_cast<double>(calls) / static_cast<double>(steps), 1),
-                    fixed_text(100 * flops / all_flops, 1) + " %", fixed_text(gflops, 1)});
-  }
-  return seconds;
-}
-
-std::string share_of_ceiling(double library_s, double product_s, double step_s) {
-  return text("ceiling     oneDNN alone would take ", fixed_text(library_s, 2), " s for these products, of ",
-              fixed_text(product_s, 2), " s taken: share of the ceiling ", fixed_text(library_s / product_s, 3),
-              " in the products, ", fixed_text(library_s / step_s, 3), " over the whole step\n");
+std::string ceiling_text(const Ceiling& ceiling, double step_s) {
+  return text("ceiling     oneDNN alone would take ", fixed_text(ceiling.library_s, 2), " s for these products, of ",
+              fixed_text(ceiling.product_s, 2), " s taken: share of the ceiling ", fixed_text(ceiling.share(), 3),
+              " in the products, ", fixed_text(ceiling.library_s / step_s, 3), " over the whole step\n");
 }
 
 Index steps_of(const Arguments& arguments, const char* option, const char* otherwise, Index least) {
   const auto steps = core::to_whole(arguments.value(option, otherwise));
   if (!steps || *steps < least)
-    fail(Failure::configuration, text("command line: --", option, ": found ", core::quoted(arguments.value(option)),
+    fail(Failure::configuration, text("command line: --", option, ": found ", core::in_quotes(arguments.value(option)),
                                       ", expected a whole number of at least ", least));
   return *steps;
 }
@@ -125,16 +105,14 @@ int bench(dist::Runtime& runtime, int argc, char** argv) {
   }
   run.steps = timed;
   run.ranks = gather_figures(mesh.world(), figures_of(*device, trainer.reduced_bytes()));
-  std::vector<std::vector<std::string>> products;
-  const double library_s = library_seconds(*device, timed, products);  // on all ranks at once, as in a step
+  Ceiling ceiling;
+  if (job.config.device.kind == kernels::DeviceKind::host) ceiling = measure_ceiling(*device, 1.0);
   if (!speaks) return 0;
   std::sort(seconds.begin(), seconds.end());
   const double tokens_a_step = static_cast<double>(run.tokens) / static_cast<double>(timed);
   std::printf("%s", speed_text(run).c_str());
-  if (job.config.device.kind == kernels::DeviceKind::host) {
-    const double product_s = run.ranks[0].phases[static_cast<int>(kernels::Phase::matmul)].seconds;
-    std::printf("\n%s\n%s", table_text(products).c_str(), share_of_ceiling(library_s, product_s, run.step_s).c_str());
-  }
+  if (ceiling.product_s > 0)
+    std::printf("\n%s\n%s", ceiling_table(ceiling, timed).c_str(), ceiling_text(ceiling, run.step_s).c_str());
   std::printf("median step %.3f s: %s tokens/s; best %.3f s\n", seconds[seconds.size() / 2],
               count_text(static_cast<Index>(tokens_a_step / seconds[seconds.size() / 2])).c_str(), seconds.front());
   return 0;

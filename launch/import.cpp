@@ -4,6 +4,7 @@
 #include <cstdio>
 
 #include "core/option_values.hpp"
+#include "core/quote.hpp"
 #include "core/tensor_table.hpp"
 #include "launch/machine.hpp"
 #include "launch/subcommands.hpp"
@@ -32,7 +33,8 @@ int import(dist::Runtime& runtime, int argc, char** argv) {
   const std::string from = arguments.required("from"), to = arguments.required("to");
   const std::string dtype = arguments.value("dtype", "fp32");
   if (dtype != "fp32" && dtype != "bf16")
-    fail(Failure::configuration, text("command line: --dtype: found ", core::quoted(dtype), ", expected fp32 or bf16"));
+    fail(Failure::configuration,
+         text("command line: --dtype: found ", core::in_quotes(dtype), ", expected fp32 or bf16"));
   const bool terminal = output_is_terminal();
   const core::ImportReport report =
       core::import_base(from, to, dtype == "bf16" ? DType::bf16 : DType::f32, [&](core::Index done, core::Index total) {

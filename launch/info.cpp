@@ -6,6 +6,7 @@
 #include "core/base_file.hpp"
 #include "core/checkpoint.hpp"
 #include "core/option_values.hpp"
+#include "core/quote.hpp"
 #include "launch/subcommands.hpp"
 #include "launch/summary.hpp"
 #include "launch/units.hpp"
@@ -54,7 +55,7 @@ std::string describe_file(const std::string& path) {
   if (format.starts_with("lorashard base")) return describe_base(path);
   if (format.starts_with("lorashard checkpoint")) return describe_checkpoint(path);
   if (format.starts_with("lorashard tokens")) return describe_tokens(file);
-  fail(Failure::configuration, text(path, ": format: found ", core::quoted(format), ", expected a lorashard file"));
+  fail(Failure::configuration, text(path, ": format: found ", core::in_quotes(format), ", expected a lorashard file"));
 }
 
 // A run directory: its newest checkpoint, and its figures when it is finished.
@@ -62,7 +63,8 @@ std::string describe_path(const std::string& path) {
   namespace fs = std::filesystem;
   if (!fs::is_directory(path)) return describe_file(path);
   std::string lines, newest;
-  for (const fs::directory_entry& entry : fs::directory_iterator(path + "/checkpoints"))
+  std::error_code error;  // no such folder: no checkpoint yet
+  for (const fs::directory_entry& entry : fs::directory_iterator(path + "/checkpoints", error))
     if (entry.path().extension() == ".h5") newest = std::max(newest, entry.path().string());
   if (fs::exists(path + "/summary.json")) lines += comparison_table({path}) + "\n";
   return lines + (newest.empty() ? path + ": no checkpoint yet\n" : describe_file(newest));
@@ -73,7 +75,7 @@ std::string describe_schedule(const Arguments& arguments) {
   const auto microbatches = core::to_whole(arguments.value("microbatches", "8"));
   if (!microbatches || *microbatches < 1 || *microbatches > 1024)
     fail(Failure::configuration,
-         text("command line: --microbatches: found ", core::quoted(arguments.value("microbatches")),
+         text("command line: --microbatches: found ", core::in_quotes(arguments.value("microbatches")),
               ", expected a whole number from 1 to 1024"));
   const dist::ScheduleShape shape{config.mesh.schedule, config.mesh.pipeline, static_cast<int>(*microbatches),
                                   config.mesh.chunks};

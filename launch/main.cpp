@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "core/option_values.hpp"
+#include "core/quote.hpp"
 #include "launch/subcommands.hpp"
 
 namespace {
@@ -58,7 +59,7 @@ int main(int argc, char** argv) {
   if (!subcommand) {
     std::vector<std::string> names;
     for (const launch::Subcommand& known : kSubcommands) names.push_back(known.name);
-    return refuse(text("command line: unknown subcommand ", core::quoted(first), "; the nearest is '",
+    return refuse(text("command line: unknown subcommand ", core::in_quotes(first), "; the nearest is '",
                        core::nearest(first, names), "'"));
   }
   for (int i = 2; i < argc; ++i)

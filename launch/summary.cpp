@@ -105,6 +105,8 @@ std::string speed_text(const RunFigures& run) {
   lines += text("speed       ", count_text(std::llround(tokens_per_s(run))), " tokens/s over ",
                 run.steps - run.first_step, " steps\n");
   lines += text("reduction   ", bytes_text(run.ranks[0].reduced_bytes), " of gradients a step on rank 0\n");
+  if (run.ceiling_share > 0)
+    lines += text("ceiling     products at ", fixed_text(run.ceiling_share, 2), " of what oneDNN alone reaches here\n");
   return lines;
 }
 
@@ -137,6 +139,7 @@ std::string summary_json(const Job& job, const RunFigures& run) {
   root["loss"] = run.loss;
   root["reduced_bytes_per_step"] = static_cast<std::int64_t>(run.ranks[0].reduced_bytes);
   root["checkpoint_bytes"] = run.checkpoint_bytes;
+  if (run.ceiling_share > 0) root["ceiling_share"] = run.ceiling_share;
   root["result"] = run.result;
   boost::json::array valid;
   for (std::size_t i = 0; i < run.after.size(); ++i) {

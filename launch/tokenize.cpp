@@ -4,6 +4,7 @@
 #include <cstdio>
 
 #include "core/option_values.hpp"
+#include "core/quote.hpp"
 #include "launch/subcommands.hpp"
 #include "launch/units.hpp"
 
@@ -21,14 +22,14 @@ core::TextFormat format_of(const std::string& word) {
   if (word == "pairs") return core::TextFormat::pairs;
   if (word == "json") return core::TextFormat::json;
   fail(Failure::configuration,
-       text("command line: --format: found ", core::quoted(word), ", expected one of automatic, text, pairs, json"));
+       text("command line: --format: found ", core::in_quotes(word), ", expected one of automatic, text, pairs, json"));
 }
 
 core::Index vocab_size_of(const std::string& word) {
   const auto size = core::to_whole(word);
   if (!size || *size < 1)
     fail(Failure::configuration,
-         text("command line: --vocab-size: found ", core::quoted(word), ", expected a whole number of at least 1"));
+         text("command line: --vocab-size: found ", core::in_quotes(word), ", expected a whole number of at least 1"));
   return *size;
 }
 

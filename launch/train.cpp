@@ -6,6 +6,7 @@
 #include <fstream>
 
 #include "core/trainer.hpp"
+#include "launch/ceiling.hpp"
 #include "launch/progress.hpp"
 #include "launch/run_directory.hpp"
 #include "launch/stop_signal.hpp"
@@ -26,6 +27,9 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 double seconds_since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
+
+// Measuring the machine's ceiling takes a few seconds: not for runs of less than this.
+constexpr double kWorthCeiling_s = 60;
 
 // A run under way: what its steps share.
 struct Session {
@@ -125,30 +129,23 @@ bool is_finished(const core::Config& config, dist::Mesh& mesh, const RunDirector
          }) != 0;
 }
 
-// The adapter is its last checkpoint under a lasting name; a fully trained model becomes a base file.
+// The adapter is a checkpoint under a lasting name; a fully trained model becomes a base file.
 std::string make_result(Session& session) {
   const std::string result = session.directory.file(result_name(session.job.config));
-  if (session.job.config.adapter.method == core::Method::full) {
+  if (session.job.config.adapter.method == core::Method::full)
     session.trainer.export_base(result);
-    return result;
-  }
-  on_first_rank(session.mesh.world(), [&] {
-    namespace fs = std::filesystem;
-    std::error_code error;
-    fs::copy_file(session.directory.checkpoint(session.trainer.steps_done()), result + ".partial",
-                  fs::copy_options::overwrite_existing, error);
-    if (!error) fs::rename(result + ".partial", result, error);
-    if (error) fail(Failure::storage, text(result, ": cannot be written: ", error.message()));
-    return 0.0;
-  });
+  else
+    session.trainer.save(result);
   return result;
 }
 
 void write_summary(const Session& session) {
-  const std::string path = session.directory.file("summary.json");
-  std::ofstream(path + ".partial") << summary_json(session.job, session.figures) << std::flush;
-  std::error_code error;
-  std::filesystem::rename(path + ".partial", path, error);
+  const std::string path = session.directory.file("summary.json"), partial = path + ".partial";
+  std::ofstream file(partial);
+  file << summary_json(session.job, session.figures);
+  file.close();
+  std::error_code error = file ? std::error_code() : std::make_error_code(std::errc::io_error);
+  if (!error) std::filesystem::rename(partial, path, error);
   if (error) fail(Failure::storage, text(path, ": cannot be written: ", error.message()));
 }
 
@@ -158,7 +155,9 @@ void finish(Session& session, kernels::Device& device) {
     session.figures.before = core::losses_before(session.directory.file("metrics.jsonl"));
   session.figures.trained_parameters = session.trainer.trained_parameters();
   session.figures.steps = session.trainer.steps_done();
-  session.figures.ranks = gather_figures(session.mesh.world(), figures_of(device, session.trainer.reduced_bytes()));
+  const RankFigures mine = figures_of(device, session.trainer.reduced_bytes());
+  session.figures.ranks = gather_figures(session.mesh.world(), mine);
+  if (session.figures.step_s > kWorthCeiling_s) session.figures.ceiling_share = measure_ceiling(device).share();
   on_first_rank(session.mesh.world(), [&] { return write_summary(session), 0.0; });
   session.progress.say(summary_text(session.figures));
 }

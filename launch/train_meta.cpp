@@ -5,6 +5,7 @@
 #include <filesystem>
 
 #include "core/option_values.hpp"
+#include "core/quote.hpp"
 #include "core/trainer.hpp"
 #include "launch/job.hpp"
 #include "launch/subcommands.hpp"
@@ -26,8 +27,8 @@ int ranks_of(const core::Config& config, const Arguments& arguments) {
   if (!arguments.has("ranks")) return smallest;
   const auto ranks = core::to_whole(arguments.value("ranks"));
   if (!ranks || *ranks < 1 || *ranks > 1'000'000)
-    fail(Failure::configuration,
-         text("command line: --ranks: found ", core::quoted(arguments.value("ranks")), ", expected a number of ranks"));
+    fail(Failure::configuration, text("command line: --ranks: found ", core::in_quotes(arguments.value("ranks")),
+                                      ", expected a number of ranks"));
   return static_cast<int>(*ranks);
 }
 
