@@ -27,6 +27,12 @@ int fair_threads() {
   return static_cast<int>(std::max<long>(1, CPU_COUNT(&mine) / std::max<long>(1, sharers)));
 }
 
+void bound_thread_spinning(char** argv) {
+  if (std::getenv("OMP_WAIT_POLICY") || std::getenv("GOMP_SPINCOUNT")) return;
+  ::setenv("GOMP_SPINCOUNT", "10000", 1);
+  ::execv("/proc/self/exe", argv);  // returns only where it failed: then all goes on as it was
+}
+
 kernels::Index peak_resident_bytes() {
   rusage usage{};
   ::getrusage(RUSAGE_SELF, &usage);

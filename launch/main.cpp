@@ -5,6 +5,7 @@
 
 #include "core/option_values.hpp"
 #include "core/quote.hpp"
+#include "launch/machine.hpp"
 #include "launch/subcommands.hpp"
 
 namespace {
@@ -52,6 +53,7 @@ int run(const launch::Subcommand& subcommand, int argc, char** argv) try {
 }  // namespace
 
 int main(int argc, char** argv) {
+  launch::bound_thread_spinning(argv);
   const std::string first = argc > 1 ? argv[1] : "--help";
   if (first == "--help" || first == "-h" || first == "help") return std::fputs(overview().c_str(), stdout), 0;
   if (first == "--version") return std::puts("lorashard " LORASHARD_VERSION), 0;
