@@ -9,7 +9,7 @@ namespace lorashard::launch {
 // (mpirun may have bound each rank to cores of its own). At least 1. Collective over all ranks of MPI's world.
 int fair_threads();
 
-// OpenMP threads that wait for the next loop spin for about 10 microseconds, then sleep. GCC's default is to spin for
+// OpenMP threads that wait for the next loop spin for a fraction of a millisecond, then sleep. GCC's default is to spin for
 // milliseconds, which on cores shared with anything else (a second rank, a test beside it) was measured to make short
 // loops four to ten times slower, and is no faster on cores of one's own. GCC reads the variable when the program
 // starts, so the program starts itself again with it; nothing happens where the user has chosen (OMP_WAIT_POLICY or
