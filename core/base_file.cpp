@@ -75,6 +75,13 @@ void refuse_unknown(const H5File& file, const std::vector<TensorInfo>& table) {
       refuse(file.path(), text("tensor ", in_quotes(name), " is none of this model's"));
 }
 
+std::vector<DigestLine> lines_of(const ModelShape& shape, kernels::DType dtype) {
+  std::vector<DigestLine> lines;
+  for (const TensorInfo& tensor : tensor_table(shape))
+    lines.push_back({dataset_of(tensor.name), dtype, tensor.rows, tensor.cols, {}});
+  return lines;
+}
+
 }  // namespace
 
 BaseFile::BaseFile(const std::string& path) : file_(H5File::open(path)), shape_(read_shape(file_)) {
@@ -107,7 +114,7 @@ void BaseFile::verify(Index part, Index parts) const {
 
 BaseFileWriter::BaseFileWriter(const std::string& path, const ModelShape& shape, kernels::DType dtype,
                                dist::Communicator& communicator)
-    : shape_(shape), writer_(path, communicator) {
+    : shape_(shape), writer_(path, communicator, lines_of(shape, dtype), 0) {
   H5File& file = writer_.file();
   file.set_text("/", "format", kFormat);
   file.set_text("/", "family", shape.family);
@@ -116,8 +123,6 @@ BaseFileWriter::BaseFileWriter(const std::string& path, const ModelShape& shape,
       {"ffn", shape.ffn},       {"vocab", shape.vocab}, {"context", shape.context}, {"tied_head", shape.tied_head}};
   for (const auto& [name, value] : extents) file.set_integer("/", name, value);
   file.set_real("/", "norm_eps", shape.norm_eps);
-  for (const TensorInfo& tensor : tensor_table(shape))
-    writer_.add(dataset_of(tensor.name), dtype, tensor.rows, tensor.cols);
 }
 
 void BaseFileWriter::write(const TensorInfo& tensor, const dist::AxisCut& rows, const dist::AxisCut& cols,

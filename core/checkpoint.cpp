@@ -48,21 +48,26 @@ CheckpointInfo read_info(const H5File& file) {
   return info;
 }
 
+std::vector<DigestLine> lines_of(const std::vector<CheckpointEntry>& entries) {
+  std::vector<DigestLine> lines;
+  for (const CheckpointEntry& entry : entries)
+    lines.push_back({dataset_of(entry.name), kernels::DType::f32, entry.rows, entry.cols, {}});
+  return lines;
+}
+
 bool by_name(const CheckpointEntry& a, const CheckpointEntry& b) { return a.name < b.name; }
 
 }  // namespace
 
 CheckpointWriter::CheckpointWriter(const std::string& path, const CheckpointInfo& info,
-                                   std::vector<CheckpointEntry> entries, dist::Communicator& communicator)
-    : path_(path), info_(info), writer_(path, communicator) {
+                                   const std::vector<CheckpointEntry>& entries, dist::Communicator& communicator)
+    : path_(path), info_(info), writer_(path, communicator, lines_of(entries), info.config.size()) {
   H5File& file = writer_.file();
   file.set_text("/", "format", kFormat);
   file.set_integer("/", "step", info.step);
   file.set_text("/", "method", info.method);
   file.set_text("/", "config", info.config);
   file.set_text("/", "base_digest", info.base_digest);
-  for (const CheckpointEntry& entry : entries)
-    writer_.add(dataset_of(entry.name), kernels::DType::f32, entry.rows, entry.cols);
 }
 
 void CheckpointWriter::write(const std::string& name, const dist::AxisCut& rows, const dist::AxisCut& cols,

@@ -36,7 +36,7 @@ class CheckpointWriter {
  public:
   // Collective over `communicator` (all ranks of the job). Throws Failure::storage. A writer that is destroyed before
   // finish() removes what it wrote.
-  CheckpointWriter(const std::string& path, const CheckpointInfo& info, std::vector<CheckpointEntry> entries,
+  CheckpointWriter(const std::string& path, const CheckpointInfo& info, const std::vector<CheckpointEntry>& entries,
                    dist::Communicator& communicator);
   // Not collective; each element by exactly one rank. f32 host memory in the cuts' local extents.
   void write(const std::string& name, const dist::AxisCut& rows, const dist::AxisCut& cols, kernels::ConstMatrix from);

@@ -1,6 +1,7 @@
 #include "core/hdf5_call.hpp"
 
 #include <cstring>
+#include <filesystem>
 
 #include "core/quote.hpp"
 
@@ -30,6 +31,16 @@ std::string innermost_reason() {
   return plain.substr(1, plain.size() - 2);
 }
 
+// MPI-IO keeps the system's reason to itself; the one that matters can be seen from outside.
+std::string full_disk(const std::string& file) {
+  constexpr std::uintmax_t kAsGoodAsNothing_bytes = 1 << 20;
+  std::error_code error;
+  const auto parent = std::filesystem::path(file).parent_path();
+  const auto space = std::filesystem::space(parent.empty() ? "." : parent, error);
+  if (error || space.available > kAsGoodAsNothing_bytes) return "";
+  return kernels::text(" (", space.available, " bytes are left on the disk)");
+}
+
 std::string where(const H5Place& place) {
   return place.object.empty() ? place.file : place.file + ": " + in_quotes(place.object);
 }
@@ -49,8 +60,8 @@ std::string where(const H5Place& place) {
 
 void fail_hdf5(const H5Place& place, const char* trying) {
   const std::string reason = innermost_reason();
-  kernels::fail(kernels::Failure::storage,
-                kernels::text(where(place), ": cannot ", trying, reason.empty() ? "" : ": ", reason));
+  kernels::fail(kernels::Failure::storage, kernels::text(where(place), ": cannot ", trying, reason.empty() ? "" : ": ",
+                                                         reason, full_disk(place.file)));
 }
 
 void refuse_hdf5(const H5Place& place, const std::string& problem) {

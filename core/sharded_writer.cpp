@@ -1,6 +1,8 @@
 #include "core/sharded_writer.hpp"
 
 #include <fcntl.h>
+#include <sys/resource.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -15,6 +17,7 @@
 namespace lorashard::core {
 namespace {
 
+namespace fs = std::filesystem;
 using kernels::fail;
 using kernels::Failure;
 using kernels::text;
@@ -40,6 +43,27 @@ void synchronize(const std::string& path, const char* trying) {
   ::close(descriptor);
   errno = reason;
   if (!done) fail_system(path, trying);
+}
+
+// Takes the blocks on the disk, or at least looks whether they are there: some file systems cannot take them (NFS).
+void reserve(const std::string& path, double bytes) {
+  const auto refuse = [&](int reason) {
+    errno = reason;
+    fail_system(path, text("take ", static_cast<Index>(bytes), " bytes of disk").c_str());
+  };
+  struct rlimit limit {};
+  if (::getrlimit(RLIMIT_FSIZE, &limit) == 0 && bytes > static_cast<double>(limit.rlim_cur)) refuse(EFBIG);
+  const int descriptor = ::open(path.c_str(), O_WRONLY | O_CLOEXEC);
+  if (descriptor < 0) fail_system(path, "open");
+  const int reason =
+      ::fallocate(descriptor, FALLOC_FL_KEEP_SIZE, 0, static_cast<off_t>(std::min(bytes, 0x1p62))) == 0 ? 0 : errno;
+  struct statvfs disk {};
+  const bool known = ::fstatvfs(descriptor, &disk) == 0;
+  ::close(descriptor);
+  const bool impossible = reason == EOPNOTSUPP || reason == ENOSYS || reason == EINVAL;
+  if (reason != 0 && !impossible) refuse(reason);
+  if (reason != 0 && known && static_cast<double>(disk.f_bavail) * static_cast<double>(disk.f_frsize) < bytes)
+    refuse(ENOSPC);
 }
 
 }  // namespace
@@ -84,13 +108,32 @@ void verify_matrix(const H5File& file, const std::string& name) {
                                 ", expected ", expected.hex()));
 }
 
-ShardedWriter::ShardedWriter(const std::string& path, dist::Communicator& communicator)
+double most_bytes(const std::vector<DigestLine>& matrices, std::size_t text_bytes) {
+  double bytes = 0x1p14 + static_cast<double>(text_bytes);
+  for (const DigestLine& line : matrices)
+    bytes += 512.0 + 2.0 * static_cast<double>(line.name.size()) +
+             static_cast<double>(line.rows) * static_cast<double>(line.cols * kernels::size_bytes(line.dtype));
+  return bytes;
+}
+
+ShardedWriter::ShardedWriter(const std::string& path, dist::Communicator& communicator,
+                             const std::vector<DigestLine>& matrices, std::size_t text_bytes)
     : path_(path), partial_(path + ".partial"), communicator_(communicator) {
   try {
-    file_.emplace(create_partial(partial_, communicator));
+    create(matrices, text_bytes);
   } catch (...) {
+    file_.reset();
     ::unlink(partial_.c_str());
     throw;
+  }
+}
+
+void ShardedWriter::create(const std::vector<DigestLine>& matrices, std::size_t text_bytes) {
+  file_.emplace(create_partial(partial_, communicator_));
+  if (communicator_.rank() == 0) reserve(partial_, most_bytes(matrices, text_bytes));
+  for (const DigestLine& line : matrices) {
+    file_->create_matrix(line.name, line.dtype, line.rows, line.cols);
+    matrices_.emplace(line.name, Matrix{line});
   }
 }
 
@@ -98,12 +141,6 @@ ShardedWriter::~ShardedWriter() {
   if (finished_) return;
   file_.reset();
   ::unlink(partial_.c_str());
-}
-
-void ShardedWriter::add(const std::string& name, kernels::DType dtype, Index rows, Index cols) {
-  file_->create_matrix(name, dtype, rows, cols);
-  if (!matrices_.emplace(name, Matrix{{name, dtype, rows, cols, {}}}).second)
-    fail(Failure::other, text(path_, ": ", name, " is listed twice"));
 }
 
 void ShardedWriter::write(const std::string& name, const dist::AxisCut& rows, const dist::AxisCut& cols,
@@ -151,11 +188,14 @@ void ShardedWriter::sum_over_ranks() {
 
 // Every rank brings to the disk what its own host still holds; only then may the name appear.
 void ShardedWriter::publish() {
+  // What was reserved and not needed goes back.
+  if (communicator_.rank() == 0 && ::truncate(partial_.c_str(), static_cast<off_t>(fs::file_size(partial_))) != 0)
+    fail_system(partial_, "write");
   synchronize(partial_, "flush to the disk");
   communicator_.barrier();
   if (communicator_.rank() == 0) {
     if (std::rename(partial_.c_str(), path_.c_str()) != 0) fail_system(path_, "put the new file in its place");
-    const std::filesystem::path directory = std::filesystem::path(path_).parent_path();
+    const fs::path directory = fs::path(path_).parent_path();
     synchronize(directory.empty() ? "." : directory.string(), "flush to the disk");
   }
   finished_ = true;

@@ -5,6 +5,7 @@
 #include <map>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "core/digest.hpp"
 #include "core/hdf5.hpp"
@@ -26,18 +27,23 @@ void verify_matrix(const H5File& file, const std::string& name);
 // The attribute of every matrix; throws when it is missing or no digest.
 Digest stored_digest(const H5File& file, const std::string& name);
 
+// The most that a file of these matrices takes: beside its data a dataset costs some 350 bytes and its name twice, and
+// the file a few kilobytes.
+double most_bytes(const std::vector<DigestLine>& matrices, std::size_t text_bytes);
+
 class ShardedWriter {
  public:
-  // Collective. Throws Failure::storage.
-  ShardedWriter(const std::string& path, dist::Communicator& communicator);
+  // Collective. `matrices` without their digests; `text_bytes` of attributes will come. Takes the disk space for all of
+  // it first: ranks that fail to write HDF5's metadata together wait for each other for ever, so that must not come to
+  // pass. Throws Failure::storage.
+  ShardedWriter(const std::string& path, dist::Communicator& communicator, const std::vector<DigestLine>& matrices,
+                std::size_t text_bytes);
   // Unless finished, removes what was written. Does not wait for other ranks, which may have failed.
   ~ShardedWriter();
   ShardedWriter(const ShardedWriter&) = delete;
   ShardedWriter& operator=(const ShardedWriter&) = delete;
 
   H5File& file() { return *file_; }  // for attributes; collective
-  // Collective.
-  void add(const std::string& name, kernels::DType dtype, Index rows, Index cols);
   // Not collective; each element of a matrix by exactly one rank.
   void write(const std::string& name, const dist::AxisCut& rows, const dist::AxisCut& cols, kernels::ConstMatrix from);
   // Collective. Throws Failure::other when a matrix was not written whole. Returns the file's digest.
@@ -48,6 +54,7 @@ class ShardedWriter {
     DigestLine line;     // its digest is that of this rank's slices
     double written = 0;  // elements, by this rank
   };
+  void create(const std::vector<DigestLine>& matrices, std::size_t text_bytes);
   void sum_over_ranks();
   void publish();
 

@@ -1,6 +1,7 @@
 #include <gtest/gtest.h>
 
 #include <chrono>
+#include <filesystem>
 #include <random>
 #include <thread>
 
@@ -156,6 +157,28 @@ TEST_F(CheckpointTest, ADamagedTensorIsNamed) {
   const CheckpointReader reader(path);
   expect_refused([&] { reader.verify(); }, Failure::storage,
                  {path, "first_moment/layers.3.attention.qkv.q.lora_a", "damaged"});
+}
+
+// The reservation must cover the file: on many ranks nothing may fail for want of space after it.
+TEST_F(CheckpointTest, TheReservationIsEnoughAndNotMuchMore) {
+  for (const std::size_t count : {1, 30, 700})
+    for (const std::size_t name_bytes : {20, 150})
+      for (const std::size_t config_bytes : {500, 90'000})
+        for (const auto dtype : {kernels::DType::f32, kernels::DType::bf16}) {
+          std::vector<DigestLine> lines;
+          for (std::size_t i = 0; i < count; ++i)
+            lines.push_back({kernels::text("tensors/", i, std::string(name_bytes, 'n')), dtype, 3, 5, {}});
+          ShardedWriter writer(directory_ / "r.h5", *alone_, lines, config_bytes);
+          writer.file().set_text("/", "config", std::string(config_bytes, 'c'));
+          const std::vector<float> values(15);
+          for (const DigestLine& line : lines)
+            writer.write(line.name, AxisCut::whole(3), AxisCut::whole(5),
+                         {reinterpret_cast<const std::byte*>(values.data()), dtype, 3, 5, 5});
+          writer.finish("");
+          const double found = static_cast<double>(std::filesystem::file_size(directory_ / "r.h5"));
+          EXPECT_LE(found, most_bytes(lines, config_bytes)) << count << " " << name_bytes << " " << config_bytes;
+          EXPECT_GE(found, 0.5 * most_bytes(lines, config_bytes) - 0x1p14) << count << " " << name_bytes;
+        }
 }
 
 TEST_F(CheckpointTest, AFullDiskLeavesThePreviousFileAlone) {
