@@ -45,9 +45,10 @@ class BadInput : public Program {
     EXPECT_TRUE(now == there) << "a file was changed";
   }
 
-  void damage(const std::string& from, const std::string& to, std::size_t flipped) {
+  // Turns one bit of the first byte from `place` on that is not zero: HDF5 leaves gaps of zeros that nothing reads.
+  void damage(const std::string& from, const std::string& to, std::size_t place) {
     std::string content = content_of(at(from));
-    content.at(flipped) ^= 0x10;
+    content.at(content.find_first_not_of('\0', place)) ^= 0x10;
     write_file(at(to), content);
   }
 
