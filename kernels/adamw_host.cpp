@@ -6,20 +6,12 @@
 namespace lorashard::kernels {
 
 void adamw_host(const AdamW& args) {
-  // 1 - b^t cancels for b near 1, so in double and once.
-  const double correction1 = 1.0 - std::pow(static_cast<double>(args.beta1), static_cast<double>(args.step));
-  const double correction2 = 1.0 - std::pow(static_cast<double>(args.beta2), static_cast<double>(args.step));
-  const AdamWElement element{
-      .beta1 = args.beta1,
-      .beta2 = args.beta2,
-      .rest1 = static_cast<float>(1.0 - static_cast<double>(args.beta1)),
-      .rest2 = static_cast<float>(1.0 - static_cast<double>(args.beta2)),
-      .gradient_scale = args.gradient_scale,
-      .step_size = static_cast<float>(args.lr / correction1),
-      .over_root2 = static_cast<float>(1.0 / std::sqrt(correction2)),
-      .eps = args.eps,
-      .decay = static_cast<float>(static_cast<double>(args.lr) * args.weight_decay),
-  };
+  AdamWElement element = adamw_element(args);
+  if (!args.control.empty()) {
+    const double* control = args.control.row<double>(0);
+    if (control[StepControl::halted] != 0) return;
+    element.gradient_scale = static_cast<float>(control[StepControl::scale]);
+  }
   for_blocks(args.weight.rows, args.weight.cols, [&](Index r, Index first, Index count) {
     float* w = args.weight.row<float>(r) + first;
     float* m = args.first_moment.row<float>(r) + first;
@@ -31,8 +23,17 @@ void adamw_host(const AdamW& args) {
   });
 }
 
-double sum_of_squares_host(ConstMatrix m) {
-  return ordered_sum(m, [](double x) { return x * x; });
+void add_sum_of_squares_host(ConstMatrix m, Matrix total) {
+  total.row<double>(0)[0] += ordered_sum(m, [](double x) { return x * x; });
+}
+
+void finish_step_host(const StepOutcome& args) {
+  double loss = 0, squares = 0;
+  for (Index rank = 0; rank < args.totals.rows; ++rank) {
+    loss += args.totals.row<double>(rank)[0];
+    squares += args.totals.row<double>(rank)[1];
+  }
+  conclude_step(loss * args.loss_scale, squares, args.clip, args.control.row<double>(0));
 }
 
 }  // namespace lorashard::kernels

@@ -1,12 +1,24 @@
 #include "kernels/attention.hpp"
 
+#include "kernels/cuda_operations.hpp"
 #include "kernels/host_operations.hpp"
 #include "kernels/operation.hpp"
 
 namespace lorashard::kernels {
 namespace {
 
-void expect_shape(const char* operation, const AttentionShape& s) {
+void expect_cuda_shape(const char* operation, const AttentionShape& s) {
+  if (s.head_size > kLargestCudaHead) {
+    fail(Failure::configuration,
+         text(operation, ": head size ", s.head_size, " on cuda; expected at most ", kLargestCudaHead));
+  }
+  if (s.rows() * s.heads > kMostCudaRows) {
+    fail(Failure::configuration, text(operation, ": batch ", s.batch, ", length ", s.length, ", heads ", s.heads,
+                                      " on cuda; expected a product of at most ", kMostCudaRows));
+  }
+}
+
+void expect_shape(const char* operation, const Device& device, const AttentionShape& s) {
   const bool empty = s.batch == 0 || s.length == 0 || s.heads == 0;
   if (s.batch < 0 || s.length < 0 || s.heads < 0 || s.head_size < 1 ||
       (!empty && (s.kv_heads < 1 || s.heads % s.kv_heads != 0))) {
@@ -14,6 +26,7 @@ void expect_shape(const char* operation, const AttentionShape& s) {
          text(operation, ": batch ", s.batch, ", length ", s.length, ", heads ", s.heads, ", key/value heads ",
               s.kv_heads, ", head size ", s.head_size, "; expected heads to be a multiple of key/value heads"));
   }
+  if (device.target() == DeviceKind::cuda) expect_cuda_shape(operation, s);
 }
 
 void expect_queries(const char* operation, const char* operand, const AttentionShape& s, const ConstMatrix& m,
@@ -37,7 +50,7 @@ double visible_pairs(const AttentionShape& s) {
 
 void attention(Device& device, const AttentionForward& args) {
   const AttentionShape& s = args.shape;
-  expect_shape("attention", s);
+  expect_shape("attention", device, s);
   expect_queries("attention", "q", s, args.q, args.q.dtype);
   expect_keys("attention", "k", s, args.k, args.q.dtype);
   expect_keys("attention", "v", s, args.v, args.q.dtype);
@@ -47,12 +60,13 @@ void attention(Device& device, const AttentionForward& args) {
       device, Phase::attention,
       {4.0 * s.head_size * visible_pairs(s), moved_bytes(args.q, args.k, args.v, args.out, args.log_sum)});
   if (run.host()) attention_host(args);
+  if (run.cuda()) attention_cuda(device, args);
 }
 
 void attention(Device& device, const AttentionBackward& args) {
   const AttentionShape& s = args.shape;
   const DType dtype = args.q.dtype;
-  expect_shape("attention backward", s);
+  expect_shape("attention backward", device, s);
   expect_queries("attention backward", "q", s, args.q, dtype);
   expect_keys("attention backward", "k", s, args.k, dtype);
   expect_keys("attention backward", "v", s, args.v, dtype);
@@ -66,7 +80,9 @@ void attention(Device& device, const AttentionBackward& args) {
       device, Phase::attention,
       {10.0 * s.head_size * visible_pairs(s),
        moved_bytes(args.q, args.k, args.v, args.out, args.log_sum, args.dout, args.dq, args.dk, args.dv)});
+  const Buffer scratch = cuda_scratch(device, attention_cuda_scratch(args));
   if (run.host()) attention_host(args);
+  if (run.cuda()) attention_cuda(device, args, scratch.data());
 }
 
 }  // namespace lorashard::kernels

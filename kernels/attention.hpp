@@ -16,6 +16,11 @@ struct AttentionShape {
   Index rows() const { return batch * length; }
 };
 
+// Heads on a cuda device, where a block's shared memory holds whole rows of a head, and B T H, which is counted there in
+// 32 bits. A plan for one refuses more as a run does.
+inline constexpr Index kLargestCudaHead = 256;
+inline constexpr Index kMostCudaRows = Index{1} << 30;
+
 // q (B*T, H*D), k and v (B*T, G*D), out (B*T, H*D): rows are (b, t), columns (head, d); column slices of one fused
 // matrix are fine. scores = q k^T / sqrt(D). log_sum (H, B*T) f32 gets each row's log-sum-exp of its scores; it may be
 // empty when no gradient needs it. Element types: all f32 or all bf16; softmax and sums in fp32.

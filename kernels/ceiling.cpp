@@ -8,6 +8,7 @@
 #include <utility>
 #include <vector>
 
+#include "kernels/cuda_operations.hpp"
 #include "kernels/gemm_host.hpp"
 
 namespace lorashard::kernels {
@@ -69,7 +70,8 @@ double fastest_seconds(const std::vector<std::function<void()>>& ways) {
 }  // namespace
 
 double library_gflops(Device& device, Index m, Index n, Index k, DType dtype) {
-  if (device.kind() != DeviceKind::host || m == 0 || n == 0 || k == 0) return 0.0;
+  if (device.meta() || m == 0 || n == 0 || k == 0) return 0.0;
+  if (device.kind() == DeviceKind::cuda) return library_gflops_cuda(device, m, n, k, dtype);
   const bool f32 = dtype == DType::f32 || !has_bf16_products();
   const Type type = f32 ? Type::f32 : Type::bf16;
   LibraryProduct plain(m, n, k, type, Tag::ba), preferred(m, n, k, type, Tag::any);
@@ -83,5 +85,7 @@ double library_gflops(Device& device, Index m, Index n, Index k, DType dtype) {
   }
   return 2e-9 * static_cast<double>(m) * static_cast<double>(n) * static_cast<double>(k) / fastest_seconds(ways);
 }
+
+const char* library_name(const Device& device) { return device.target() == DeviceKind::cuda ? "cuBLASLt" : "oneDNN"; }
 
 }  // namespace lorashard::kernels

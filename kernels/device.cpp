@@ -1,5 +1,7 @@
 #include "kernels/device.hpp"
 
+#include "kernels/operation.hpp"
+
 namespace lorashard::kernels {
 
 const char* name(DeviceKind kind) {
@@ -27,6 +29,44 @@ void Buffer::release() noexcept {
   device_ = nullptr;
   data_ = nullptr;
   bytes_ = 0;
+}
+
+namespace {
+
+// True when there is something to move.
+bool check_transfer(Device& device, const char* what, const ConstMatrix& from, const ConstMatrix& to) {
+  expect_extents(what, "to", to, from.rows, from.cols);
+  expect_dtype(what, "to", to, from.dtype);
+  return !device.meta() && !from.empty();
+}
+
+}  // namespace
+
+void upload(Device& device, ConstMatrix host, Matrix to) {
+  if (check_transfer(device, "upload", host, to)) device.move_in(host, to);
+}
+
+void download(Device& device, ConstMatrix from, Matrix host) {
+  if (check_transfer(device, "download", from, host)) device.move_out(from, host);
+}
+
+void duplicate(Device& device, ConstMatrix from, Matrix to) {
+  if (check_transfer(device, "duplicate", from, to) && from.data != to.data) device.move_within(from, to);
+}
+
+Integers::Integers(Device& device, Category category, std::span<const std::int32_t> values)
+    : buffer_(device, category, static_cast<Index>(values.size_bytes())) {
+  static_assert(sizeof(std::int32_t) == sizeof(float));
+  const Index count = static_cast<Index>(values.size());
+  if (device.meta()) {
+    on_meta_.assign(values.begin(), values.end());
+    view_ = on_meta_;
+    return;
+  }
+  // Four bytes are moved as four bytes, whatever they mean.
+  upload(device, {reinterpret_cast<const std::byte*>(values.data()), DType::f32, 1, count, count},
+         {buffer_.data(), DType::f32, 1, count, count});
+  view_ = {reinterpret_cast<const std::int32_t*>(buffer_.data()), values.size()};
 }
 
 }  // namespace lorashard::kernels

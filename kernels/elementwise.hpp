@@ -7,7 +7,7 @@
 
 namespace lorashard::kernels {
 
-// m = value.
+// m = value. Of f64 only zeros.
 void fill(Device& device, Matrix m, float value);
 
 // to = from, converting the element type where they differ. Same extents.

@@ -1,6 +1,7 @@
 #include "kernels/embedding.hpp"
 
 #include "kernels/host_loops.hpp"
+#include "kernels/cuda_operations.hpp"
 #include "kernels/host_operations.hpp"
 #include "kernels/operation.hpp"
 
@@ -33,6 +34,7 @@ void embedding(Device& device, const EmbeddingForward& args) {
   const double read_bytes = static_cast<double>(args.y.count() * size_bytes(args.table.dtype));
   const Operation run(device, Phase::elementwise, {0, read_bytes + moved_bytes(args.y)});
   if (run.host()) embedding_host(args);
+  if (run.cuda()) embedding_cuda(device, args);
 }
 
 void embedding(Device& device, const EmbeddingBackward& args) {
@@ -41,6 +43,7 @@ void embedding(Device& device, const EmbeddingBackward& args) {
   const double table_bytes = 2.0 * static_cast<double>(args.dy.count() * size_bytes(DType::f32));
   const Operation run(device, Phase::elementwise, {1.0 * args.dy.count(), table_bytes + moved_bytes(args.dy)});
   if (run.host()) embedding_host(args);
+  if (run.cuda()) embedding_cuda(device, args);
 }
 
 void add_positions(Device& device, ConstMatrix table, Index first_row, Index length, Matrix y) {
@@ -48,6 +51,7 @@ void add_positions(Device& device, ConstMatrix table, Index first_row, Index len
   const double read_bytes = static_cast<double>(std::min(length, y.rows) * y.cols * size_bytes(table.dtype));
   const Operation run(device, Phase::elementwise, {1.0 * y.count(), read_bytes + moved_bytes(y, y)});
   if (run.host()) add_positions_host(table, first_row, length, y);
+  if (run.cuda()) add_positions_cuda(device, table, first_row, length, y);
 }
 
 void positions_gradient(Device& device, ConstMatrix dy, Index first_row, Index length, Matrix dtable) {
@@ -56,6 +60,7 @@ void positions_gradient(Device& device, ConstMatrix dy, Index first_row, Index l
   const double table_bytes = 2.0 * static_cast<double>(std::min(length, dy.rows) * dy.cols * size_bytes(DType::f32));
   const Operation run(device, Phase::elementwise, {1.0 * dy.count(), table_bytes + moved_bytes(dy)});
   if (run.host()) positions_gradient_host(dy, first_row, length, dtable);
+  if (run.cuda()) positions_gradient_cuda(device, dy, first_row, length, dtable);
 }
 
 void embedding_host(const EmbeddingForward& args) {

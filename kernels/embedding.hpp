@@ -7,7 +7,7 @@
 
 namespace lorashard::kernels {
 
-// Token ids of a microbatch live in host memory on every device: they steer which rows are read.
+// Token ids of a microbatch, in device memory (kernels::Integers).
 using TokenIds = std::span<const std::int32_t>;
 
 // y (M,C) = table[ids[m] - first] for ids in [first, first + rows of table), zero rows otherwise.

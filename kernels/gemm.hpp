@@ -5,13 +5,25 @@
 
 namespace lorashard::kernels {
 
-// C (M,N) = alpha * op(A) (M,K) * op(B) (K,N) + beta * C + bias, where op transposes if asked to.
+// What becomes of a product's sum z before it is stored in C.
+enum class Epilogue {
+  none,           // C = z
+  gelu,           // C = gelu(z); `aux` (M,N), unless empty, gets z
+  gelu_backward,  // C = z * gelu'(aux_in)
+};
+
+// C (M,N) = epilogue(z), z = alpha * op(A) (M,K) * op(B) (K,N) + beta * addend + bias, where op transposes if asked to.
 //
-// Every operand may be f32 or bf16 and have a row stride; sums are fp32 and rounded once into C's type. bf16
-// operands are multiplied as such where the processor can (AVX512-BF16, AMX); elsewhere they are widened to fp32 in
-// workspace, panel by panel. A mixed product (one f32 and one bf16 operand) is computed in fp32.
-// Throws Failure::configuration when inner or outer extents differ, or a bias is not 1 x N f32 or bf16.
-// Cost: 2 M N K FLOPs; each operand once (C twice when beta is not 0).
+// Every operand may be f32 or bf16 and have a row stride; sums are fp32 and rounded once into C's type (and once into
+// aux's, which is C's type too). bf16 operands are multiplied as such where the processor can (AVX512-BF16, AMX);
+// elsewhere they are widened to fp32 in workspace, panel by panel. A mixed product (one f32 and one bf16 operand) is
+// computed in fp32. On a GPU it is computed with the f32 operand rounded to bf16, and so are both operands of a bf16
+// result; a bias is rounded to C's type. Where a device has no fused form, an epilogue reads z as it was rounded.
+// Throws Failure::configuration when inner or outer extents differ, a bias is not 1 x N f32 or bf16, addend, aux or
+// aux_in is not M x N of C's type, gelu_backward has no aux_in, aux or aux_in is C, or an addend begins where C or aux
+// does but has another stride.
+// Cost: 2 M N K FLOPs, and 20 an element for gelu, 30 for its backward; each operand once (a C that is its own addend
+// twice).
 struct Gemm {
   ConstMatrix a;
   ConstMatrix b;
@@ -20,8 +32,12 @@ struct Gemm {
   bool transpose_b = false;
   float alpha = 1.0f;
   float beta = 0.0f;
-  ConstMatrix bias = {};         // (1, N) or empty
-  Phase phase = Phase::matmul;   // adapter products say Phase::adapter
+  ConstMatrix addend = {};  // what beta multiplies, (M, N): C itself (as is empty), aux, or memory apart from both
+  ConstMatrix bias = {};    // (1, N) or empty
+  Epilogue epilogue = Epilogue::none;
+  Matrix aux = {};              // of gelu: (M, N) or empty
+  ConstMatrix aux_in = {};      // of gelu_backward: (M, N)
+  Phase phase = Phase::matmul;  // adapter products say Phase::adapter
 };
 void gemm(Device& device, const Gemm& args);
 
@@ -48,20 +64,26 @@ class Weight {
   DType dtype_ = DType::f32;
 };
 
-// y (M,out) = x (M,in) W^T + bias. y may be f32 when W is bf16 (a partial sum that is reduced next).
+// y (M,out) = epilogue(x (M,in) W^T + addend + bias). y may be f32 when W is bf16 (a partial sum that is reduced next).
 struct WeightForward {
   const Weight& weight;
   ConstMatrix x;
   Matrix y;
-  ConstMatrix bias = {};  // (1, out) or empty
+  ConstMatrix bias = {};               // (1, out) or empty
+  ConstMatrix addend = {};             // (M, out) or empty; y itself to add to what it holds
+  Epilogue epilogue = Epilogue::none;  // none or gelu
+  Matrix aux = {};                     // of gelu: (M, out) or empty
 };
 void multiply(Device& device, const WeightForward& args);
 
-// dx (M,in) = dy (M,out) W.
+// dx (M,in) = epilogue(dy (M,out) W + addend).
 struct WeightBackward {
   const Weight& weight;
   ConstMatrix dy;
   Matrix dx;
+  ConstMatrix addend = {};             // (M, in) or empty; dx itself to add to what it holds
+  Epilogue epilogue = Epilogue::none;  // none or gelu_backward
+  ConstMatrix aux_in = {};             // of gelu_backward: (M, in)
 };
 void multiply(Device& device, const WeightBackward& args);
 

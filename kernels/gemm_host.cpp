@@ -50,16 +50,13 @@ Index host_scratch_bytes(const Gemm& args) {
 }
 
 void gemm_host(const Gemm& args, std::byte* scratch) {
-  switch (host_way(args)) {
-    case HostWay::plain:
-      return gemm_plain(args);
-    case HostWay::native:
-      return gemm_native(args, scratch);
-    case HostWay::thin:
-      return gemm_thin(args, scratch);
-    case HostWay::panels:
-      return gemm_panels(args, scratch);
-  }
+  const HostWay way = host_way(args);
+  if (way == HostWay::plain) return gemm_plain(args);
+  with_epilogue(args, [&](const Gemm& sum) {
+    if (way == HostWay::native) gemm_native(sum, scratch);
+    if (way == HostWay::thin) gemm_thin(sum, scratch);
+    if (way == HostWay::panels) gemm_panels(sum, scratch);
+  });
 }
 
 }  // namespace lorashard::kernels

@@ -3,7 +3,8 @@
 
 #include <vector>
 
-#include "kernels/gemm.hpp"
+#include "kernels/gemm_epilogue.hpp"
+#include "kernels/host_operations.hpp"
 
 namespace lorashard::kernels {
 
@@ -35,7 +36,18 @@ Index host_scratch_bytes(const Gemm& args);
 // `scratch` holds host_scratch_bytes(args).
 void gemm_host(const Gemm& args, std::byte* scratch);
 
-// One file each. What a way needs as scratch is in bytes.
+// product(sum) makes z in the place that sum_of() gives it, where its addend lies already; the epilogue follows.
+template <class Product>
+void with_epilogue(const Gemm& args, const Product& product) {
+  Gemm sum = sum_of(args);
+  if (!sum.addend.empty() && sum.addend.data != sum.c.data) copy_host(sum.addend, sum.c);
+  sum.addend = {};
+  product(sum);
+  if (args.epilogue == Epilogue::gelu) gelu_host(sum.c, args.c);
+  if (args.epilogue == Epilogue::gelu_backward) gelu_backward_host(args.aux_in, args.c, args.c);
+}
+
+// One file each. What a way needs as scratch is in bytes. All but plain products have no epilogue and add to C alone.
 void gemm_plain(const Gemm& args);
 Index gemm_native_scratch(const Gemm& args);
 void gemm_native(const Gemm& args, std::byte* scratch);

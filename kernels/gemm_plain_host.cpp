@@ -66,6 +66,7 @@ void scale(float beta, Matrix c) {
   }
 }
 
+// Without an epilogue, its addend in C.
 dnnl_status_t sgemm(const Gemm& args) {
   const ProductExtents e = extents_of(args);
   float beta = args.beta;
@@ -85,12 +86,23 @@ dnnl_status_t sgemm(const Gemm& args) {
 Gemm part_of(const Gemm& args, const Parts& parts, Index index) {
   const Index row = index % parts.row_count * parts.rows, col = index / parts.row_count * parts.cols;
   const Index rows = std::min(parts.rows, args.c.rows - row), cols = std::min(parts.cols, args.c.cols - col);
+  const auto within_c = [&](auto m) { return m.empty() ? m : m.row_range(row, rows).col_range(col, cols); };
   Gemm part = args;
   part.a = args.transpose_a ? args.a.col_range(row, rows) : args.a.row_range(row, rows);
   part.b = args.transpose_b ? args.b.row_range(col, cols) : args.b.col_range(col, cols);
-  part.c = args.c.row_range(row, rows).col_range(col, cols);
+  part.c = within_c(args.c);
+  part.addend = within_c(args.addend);
+  part.aux = within_c(args.aux);
+  part.aux_in = within_c(args.aux_in);
   if (args.bias.count() != 0) part.bias = args.bias.col_range(col, cols);
   return part;
+}
+
+// With its epilogue, which finds a part's z in the second cache still.
+dnnl_status_t multiply(const Gemm& args) {
+  dnnl_status_t status = dnnl_success;
+  with_epilogue(args, [&](const Gemm& sum) { status = sgemm(sum); });
+  return status;
 }
 
 }  // namespace
@@ -101,12 +113,12 @@ void gemm_plain(const Gemm& args) {
   // The gradient of a dense weight reads both operands across their rows; the library shares that work between its
   // threads, which gains 15 %, and has no reason to share k when C is this large.
   if (args.transpose_a && !args.transpose_b && e.m >= 512 && e.n >= 512) {
-    status = sgemm(args);
+    status = multiply(args);
   } else {
     const Parts parts = parts_of(e, omp_get_max_threads());
 #pragma omp parallel for schedule(dynamic)
     for (Index i = 0; i < parts.count(); ++i) {
-      const dnnl_status_t result = sgemm(part_of(args, parts, i));
+      const dnnl_status_t result = multiply(part_of(args, parts, i));
       if (result != dnnl_success) {
 #pragma omp atomic write
         status = result;

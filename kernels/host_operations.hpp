@@ -36,9 +36,10 @@ void positions_gradient_host(ConstMatrix dy, Index first_row, Index length, Matr
 void shard_maximum_host(ConstMatrix logits, Matrix maximum);
 void shard_sums_host(const ShardSums& args);
 void loss_and_gradient_host(const LossAndGradient& args);
-double sum_host(ConstMatrix m);
+void add_sum_host(ConstMatrix m, Matrix total);
 
 void adamw_host(const AdamW& args);
-double sum_of_squares_host(ConstMatrix m);
+void add_sum_of_squares_host(ConstMatrix m, Matrix total);
+void finish_step_host(const StepOutcome& args);
 
 }  // namespace lorashard::kernels

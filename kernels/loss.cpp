@@ -1,5 +1,6 @@
 #include "kernels/loss.hpp"
 
+#include "kernels/cuda_operations.hpp"
 #include "kernels/host_operations.hpp"
 #include "kernels/operation.hpp"
 
@@ -22,6 +23,7 @@ void shard_maximum(Device& device, ConstMatrix logits, Matrix maximum) {
   expect_f32("shard_maximum", "maximum", maximum, logits.rows, 1);
   const Operation run(device, Phase::loss, {1.0 * logits.count(), moved_bytes(logits, maximum)});
   if (run.host()) shard_maximum_host(logits, maximum);
+  if (run.cuda()) shard_maximum_cuda(device, logits, maximum);
 }
 
 void shard_sums(Device& device, const ShardSums& args) {
@@ -32,6 +34,7 @@ void shard_sums(Device& device, const ShardSums& args) {
   const Operation run(device, Phase::loss,
                       {kSumsFlops * args.logits.count(), moved_bytes(args.logits, args.maximum, args.sums)});
   if (run.host()) shard_sums_host(args);
+  if (run.cuda()) shard_sums_cuda(device, args);
 }
 
 void loss_and_gradient(Device& device, const LossAndGradient& args) {
@@ -52,12 +55,17 @@ void loss_and_gradient(Device& device, const LossAndGradient& args) {
   }
   const Operation run(device, Phase::loss, cost);
   if (run.host()) loss_and_gradient_host(args);
+  if (run.cuda()) loss_and_gradient_cuda(device, args);
 }
 
-double sum(Device& device, ConstMatrix m) {
-  expect_dtype("sum", "m", m, DType::f32);
-  const Operation run(device, Phase::loss, {1.0 * m.count(), moved_bytes(m)});
-  return run.host() ? sum_host(m) : 0.0;
+void add_sum(Device& device, ConstMatrix m, Matrix total) {
+  expect_dtype("add_sum", "m", m, DType::f32);
+  expect_extents("add_sum", "total", total, 1, 1);
+  expect_dtype("add_sum", "total", total, DType::f64);
+  const Operation run(device, Phase::loss, {1.0 * m.count(), moved_bytes(m, total, total)});
+  const Buffer scratch = cuda_scratch(device, sum_cuda_scratch(m));
+  if (run.host()) add_sum_host(m, total);
+  if (run.cuda()) add_sum_cuda(device, m, total, scratch.data());
 }
 
 }  // namespace lorashard::kernels

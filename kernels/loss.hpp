@@ -16,7 +16,7 @@
 namespace lorashard::kernels {
 
 inline constexpr std::int32_t kUnscored = -100;
-using Labels = std::span<const std::int32_t>;
+using Labels = std::span<const std::int32_t>;  // in device memory (kernels::Integers)
 
 // maximum (M,1) = row maxima of logits (M, V/t). A shard without columns gives -infinity.
 void shard_maximum(Device& device, ConstMatrix logits, Matrix maximum);
@@ -47,7 +47,7 @@ struct LossAndGradient {
 };
 void loss_and_gradient(Device& device, const LossAndGradient& args);
 
-// The sum of all elements, in double, in row order. Host-visible.
-double sum(Device& device, ConstMatrix m);
+// total (1,1) f64 += the sum of all elements of m (f32), in double, in an order that depends on the extents alone.
+void add_sum(Device& device, ConstMatrix m, Matrix total);
 
 }  // namespace lorashard::kernels

@@ -1,5 +1,6 @@
 #include "kernels/norm.hpp"
 
+#include "kernels/cuda_operations.hpp"
 #include "kernels/host_operations.hpp"
 #include "kernels/operation.hpp"
 
@@ -14,6 +15,7 @@ void layer_norm(Device& device, const LayerNormForward& args) {
   const Operation run(device, Phase::elementwise,
                       {8.0 * x.count(), moved_bytes(x, args.weight, args.bias, args.y, args.statistics)});
   if (run.host()) layer_norm_host(args);
+  if (run.cuda()) layer_norm_cuda(device, args);
 }
 
 void layer_norm(Device& device, const LayerNormBackward& args) {
@@ -31,7 +33,9 @@ void layer_norm(Device& device, const LayerNormBackward& args) {
   if (args.accumulate) bytes += moved_bytes(args.dx);
   if (trained) bytes += 2 * moved_bytes(args.dweight, args.dbias);
   const Operation run(device, Phase::elementwise, {(trained ? 14.0 : 11.0) * x.count(), bytes});
+  const Buffer scratch = cuda_scratch(device, layer_norm_cuda_scratch(args));
   if (run.host()) layer_norm_host(args);
+  if (run.cuda()) layer_norm_cuda(device, args, scratch.data());
 }
 
 }  // namespace lorashard::kernels

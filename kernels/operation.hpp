@@ -24,20 +24,29 @@ inline void expect_f32(const char* operation, const char* operand, const ConstMa
   expect_dtype(operation, operand, m, DType::f32);
 }
 
+// FLOPs of an element of gelu and of its backward, an exponential counted as ten.
+inline constexpr double kGeluFlops = 20, kGeluBackwardFlops = 30;
+
 // One operation in flight: its cost is recorded at once, its time until the end of the scope.
 class Operation {
  public:
   Operation(Device& device, Phase phase, Cost cost)
-      : scope_(device.profile(), phase), host_(device.kind() == DeviceKind::host) {
+      : scope_(device.profile(), phase), kind_(device.kind()) {
     device.profile().record(phase, cost);
   }
-  // False on meta, where recording was all there is to do.
-  bool host() const { return host_; }
+  // Neither on meta, where recording was all there is to do.
+  bool host() const { return kind_ == DeviceKind::host; }
+  bool cuda() const { return kind_ == DeviceKind::cuda; }
 
  private:
   PhaseScope scope_;
-  bool host_;
+  DeviceKind kind_;
 };
+
+// Scratch of an operation's cuda meaning; nothing where a plan or a run is for another device.
+inline Buffer cuda_scratch(Device& device, Index bytes) {
+  return Buffer(device, Category::workspace, device.target() == DeviceKind::cuda ? bytes : 0);
+}
 
 // Bytes of operands that are each read or written once.
 template <class... M>

@@ -35,14 +35,17 @@ void Profile::record(Phase phase, Cost cost) {
   entry.flops += cost.flops;
   entry.bytes += cost.bytes;
   ++entry.calls;
+  if (clock_ != nullptr) clock_->begin(phase);
 }
 
 void Profile::record_sent(Phase phase, double bytes) { entries_[static_cast<int>(phase)].sent_bytes += bytes; }
 
 Phase Profile::enter(Phase phase) {
-  const auto now = Clock::now();
-  entries_[static_cast<int>(current_)].seconds += std::chrono::duration<double>(now - since_).count();
-  since_ = now;
+  if (clock_ == nullptr) {
+    const auto now = Clock::now();
+    entries_[static_cast<int>(current_)].seconds += std::chrono::duration<double>(now - since_).count();
+    since_ = now;
+  }
   const Phase before = current_;
   current_ = phase;
   return before;
@@ -54,6 +57,7 @@ void Profile::reset() {
   entries_ = {};
   products_.clear();
   since_ = Clock::now();
+  if (clock_ != nullptr) clock_->restart();
 }
 
 }  // namespace lorashard::kernels

@@ -27,7 +27,18 @@ struct ProductShape {
   auto operator<=>(const ProductShape&) const = default;
 };
 
-// Time always belongs to exactly one phase (the innermost one entered), so the phases add up to the wall time.
+// Measures phases on a device that works off a queue, where the host's clock says nothing about an operation.
+class PhaseClock {
+ public:
+  virtual ~PhaseClock() = default;
+  // What is queued from now on belongs to `phase`.
+  virtual void begin(Phase phase) = 0;
+  // Forgets what was not yet added to the profile.
+  virtual void restart() = 0;
+};
+
+// Time always belongs to exactly one phase (the innermost one entered), so the phases add up to the wall time. With a
+// PhaseClock it is the device's time, and belongs to the phase of the operation that was queued last.
 class Profile {
  public:
   struct Entry {
@@ -48,6 +59,9 @@ class Profile {
   Phase enter(Phase phase);
   // Starts again at zero.
   void reset();
+  // From now on seconds come from `clock` (which outlives this) through add_seconds.
+  void measure_with(PhaseClock& clock) { clock_ = &clock; }
+  void add_seconds(Phase phase, double seconds) { entries_[static_cast<int>(phase)].seconds += seconds; }
 
  private:
   using Clock = std::chrono::steady_clock;
@@ -55,6 +69,7 @@ class Profile {
   std::map<ProductShape, Index> products_;
   Phase current_ = Phase::other;
   Clock::time_point since_ = Clock::now();
+  PhaseClock* clock_ = nullptr;
 };
 
 // Attributes the time of a scope to a phase.

@@ -15,10 +15,13 @@ namespace lorashard::kernels {
 
 using Index = std::int64_t;
 
-enum class DType : std::uint8_t { f32, bf16 };
+// f64 is for totals alone (losses, squared norms), which a step keeps on the device.
+enum class DType : std::uint8_t { f32, bf16, f64 };
 
-constexpr Index size_bytes(DType dtype) { return dtype == DType::f32 ? 4 : 2; }
-constexpr const char* name(DType dtype) { return dtype == DType::f32 ? "fp32" : "bf16"; }
+constexpr Index size_bytes(DType dtype) { return dtype == DType::f32 ? 4 : dtype == DType::bf16 ? 2 : 8; }
+constexpr const char* name(DType dtype) {
+  return dtype == DType::f32 ? "fp32" : dtype == DType::bf16 ? "bf16" : "fp64";
+}
 
 // Storage of a bf16 value; arithmetic happens in float (see numbers.hpp).
 struct bf16 {
@@ -26,7 +29,9 @@ struct bf16 {
 };
 
 template <class T>
-constexpr DType dtype_of = std::is_same_v<std::remove_const_t<T>, float> ? DType::f32 : DType::bf16;
+constexpr DType dtype_of = std::is_same_v<std::remove_const_t<T>, float>    ? DType::f32
+                           : std::is_same_v<std::remove_const_t<T>, double> ? DType::f64
+                                                                            : DType::bf16;
 
 template <class Byte>
 struct BasicMatrix {
@@ -74,6 +79,9 @@ inline Matrix view(float* data, Index rows, Index cols) {
 }
 inline ConstMatrix view(const float* data, Index rows, Index cols) {
   return {reinterpret_cast<const std::byte*>(data), DType::f32, rows, cols, cols};
+}
+inline Matrix view(double* data, Index rows, Index cols) {
+  return {reinterpret_cast<std::byte*>(data), DType::f64, rows, cols, cols};
 }
 inline Matrix view(bf16* data, Index rows, Index cols) {
   return {reinterpret_cast<std::byte*>(data), DType::bf16, rows, cols, cols};
