@@ -1,10 +1,14 @@
 // What every rank of a group must give to a verb, what it gets, and where. A communicator belongs to one axis of the
 // mesh; verbs are entered by all its ranks in the same order. On one rank every verb is a copy or nothing.
 //
-// Host: MPI. Meta: nothing moves, bytes are recorded, the values of gather_values are this rank's own, repeated.
-// Reduced values are f32; sums are made in rank order, so the result is bitwise the same on every rank and does not
-// depend on how data is cut into calls. Errors throw Failure::communication and
-// name the verb, the axis and the rank.
+// Host: MPI. Cuda: NCCL, data in device memory; a verb is queued like an operation, behind those queued before it and
+// before those queued after it, and the host does not wait. Meta: nothing moves, bytes are recorded, the values of
+// gather_values are this rank's own, repeated.
+// Reduced values are f32. On the host sums are made in rank order, so the result is bitwise the same on every rank and
+// does not depend on how data is cut into calls; NCCL's order depends on the group and the length, and is the same from
+// run to run. A NaN makes every sum of it NaN; a maximum keeps it on the host, and may drop it on cuda.
+// Errors throw Failure::communication and name the verb, the axis and the rank. On cuda, one that shows after the verb
+// has returned is thrown where the host waits for the device; lengths that differ from rank to rank go unseen there.
 #pragma once
 
 #include <memory>
@@ -22,7 +26,8 @@ using kernels::Matrix;
 
 enum class Reduction { sum, maximum };
 
-// A send that may still be under way. Waiting is done by wait() or by the destructor; the memory it reads must stay.
+// A transfer that may still be under way. Waiting is done by wait() or by the destructor; until then its memory must
+// stay, and what it writes must not be read. On cuda wait() makes the device's stream wait, not the host.
 // While an error unwinds the destructor waits a second at most, so that the job can end.
 class Pending {
  public:
@@ -52,6 +57,12 @@ class Communicator {
   // Point to point, any type, contiguous; matched by (peer, tag). Sends never wait for the receiver.
   virtual std::unique_ptr<Pending> send(ConstMatrix data, int peer, int tag) = 0;
   virtual void receive(Matrix data, int peer, int tag) = 0;
+  // The same, begun now and complete after wait(): beside what is computed meanwhile where the device can do that.
+  // On cuda messages have no tags: those of one sender, receiver and parity of the tag are received in the order in
+  // which they were sent, and go from an even tag's sender to the next rank of the axis, from an odd one's to the one
+  // before (the last rank is before the first).
+  virtual std::unique_ptr<Pending> start_receive(Matrix data, int peer, int tag) = 0;
+  virtual std::unique_ptr<Pending> start_all_reduce(Matrix data) = 0;  // a sum
 
   // Control plane, in host memory: every rank's values in rank order. Sums made from the result in that order are the
   // same on every rank, whatever the algorithm underneath.

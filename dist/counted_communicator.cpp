@@ -1,6 +1,6 @@
 #include "dist/counted_communicator.hpp"
 
-#include <cstring>
+#include <exception>
 
 namespace lorashard::dist {
 
@@ -13,16 +13,11 @@ using kernels::text;
 
 namespace {
 
-void copy(const ConstMatrix& from, const Matrix& to) {
-  if (from.data && from.data != to.data) std::memmove(to.data, from.data, static_cast<std::size_t>(from.bytes()));
-}
-
 bool overlap(const ConstMatrix& a, const ConstMatrix& b) {
   return a.data && b.data && a.data < b.data + b.bytes() && b.data < a.data + a.bytes();
 }
 
-// A send that is complete as soon as it was made.
-class Done final : public Pending {
+class Finished final : public Pending {
  public:
   void wait() override {}
 };
@@ -81,6 +76,21 @@ void CountedCommunicator::all_reduce(Matrix data, Reduction reduction) {
   move_all_reduce(data, reduction);
 }
 
+std::unique_ptr<Pending> CountedCommunicator::start_all_reduce(Matrix data) {
+  check_f32(data, "data", "all_reduce");
+  if (size() == 1 || data.empty()) return finished();
+  const PhaseScope scope(device_.profile(), Phase::collectives);
+  count(Phase::collectives, 2 * data.bytes(), data.bytes());
+  return move_start_all_reduce(data);
+}
+
+std::unique_ptr<Pending> CountedCommunicator::move_start_all_reduce(Matrix data) {
+  move_all_reduce(data, Reduction::sum);
+  return finished();
+}
+
+std::unique_ptr<Pending> CountedCommunicator::finished() { return std::make_unique<Finished>(); }
+
 void CountedCommunicator::all_gather(ConstMatrix part, Matrix whole) {
   check_data(part, "part", "all_gather");
   check_data(whole, "whole", "all_gather");
@@ -91,7 +101,7 @@ void CountedCommunicator::all_gather(ConstMatrix part, Matrix whole) {
   const PhaseScope scope(device_.profile(), Phase::collectives);
   count(Phase::collectives, part.bytes() + whole.bytes(), size() == 1 ? 0 : part.bytes());
   if (size() == 1)
-    copy(part, whole);
+    duplicate(device_, part, whole);
   else
     move_all_gather(part, whole);
 }
@@ -105,7 +115,7 @@ void CountedCommunicator::reduce_scatter(ConstMatrix whole, Matrix part) {
   const PhaseScope scope(device_.profile(), Phase::collectives);
   count(Phase::collectives, part.bytes() + whole.bytes(), size() == 1 ? 0 : whole.bytes());
   if (size() == 1)
-    copy(whole, part);
+    duplicate(device_, whole, part);
   else
     move_reduce_scatter(whole, part);
 }
@@ -122,22 +132,21 @@ void CountedCommunicator::broadcast(Matrix data, int root) {
 std::unique_ptr<Pending> CountedCommunicator::send(ConstMatrix data, int peer, int tag) {
   check_data(data, "data", "send");
   check_peer(peer, tag, "send");
-  if (data.empty()) return std::make_unique<Done>();
+  if (data.empty()) return finished();
   const PhaseScope scope(device_.profile(), Phase::pipeline);
   count(Phase::pipeline, data.bytes(), peer == rank() ? 0 : data.bytes());
   return peer == rank() ? send_to_self(data, tag) : move_send(data, peer, tag);
 }
 
-void CountedCommunicator::receive(Matrix data, int peer, int tag) {
+void CountedCommunicator::receive(Matrix data, int peer, int tag) { start_receive(data, peer, tag)->wait(); }
+
+std::unique_ptr<Pending> CountedCommunicator::start_receive(Matrix data, int peer, int tag) {
   check_data(data, "data", "receive");
   check_peer(peer, tag, "receive");
-  if (data.empty()) return;
+  if (data.empty()) return finished();
   const PhaseScope scope(device_.profile(), Phase::pipeline);
   count(Phase::pipeline, data.bytes(), 0);
-  if (peer == rank())
-    receive_from_self(data, tag);
-  else
-    move_receive(data, peer, tag);
+  return peer == rank() ? receive_from_self(data, tag) : move_start_receive(data, peer, tag);
 }
 
 std::vector<double> CountedCommunicator::gather_values(std::span<const double> values) {
@@ -155,10 +164,10 @@ void CountedCommunicator::barrier() {
   move_nothing();
 }
 
-class CountedCommunicator::PendingLetter final : public Pending {
+class CountedCommunicator::SentLetter final : public Pending {
  public:
-  PendingLetter(kernels::Device& device, std::weak_ptr<Letter> letter) : device_(device), letter_(std::move(letter)) {}
-  ~PendingLetter() override {
+  SentLetter(kernels::Device& device, std::weak_ptr<Letter> letter) : device_(device), letter_(std::move(letter)) {}
+  ~SentLetter() override {
     try {
       wait();
     } catch (...) {  // out of memory: the letter stays empty, and receive says so
@@ -169,8 +178,8 @@ class CountedCommunicator::PendingLetter final : public Pending {
     if (!letter) return;  // received
     const ConstMatrix borrowed = std::exchange(letter->data, ConstMatrix());
     letter->copy = kernels::Buffer(device_, kernels::Category::communication, borrowed.bytes());
-    Matrix own(letter->copy.data(), borrowed.dtype, borrowed.rows, borrowed.cols, borrowed.cols);
-    copy(borrowed, own);
+    const Matrix own(letter->copy.data(), borrowed.dtype, borrowed.rows, borrowed.cols, borrowed.cols);
+    duplicate(device_, {borrowed.data, borrowed.dtype, borrowed.rows, borrowed.cols, borrowed.cols}, own);
     letter->data = own;
   }
 
@@ -179,22 +188,55 @@ class CountedCommunicator::PendingLetter final : public Pending {
   std::weak_ptr<Letter> letter_;
 };
 
+class CountedCommunicator::AwaitedLetter final : public Pending {
+ public:
+  AwaitedLetter(CountedCommunicator& communicator, Matrix data, int tag)
+      : communicator_(&communicator), data_(data), tag_(tag) {}
+  ~AwaitedLetter() override {
+    if (std::uncaught_exceptions() > exceptions_) return;  // what was to be received is being thrown away
+    try {
+      wait();
+    } catch (...) {  // never sent: wait() would have said so
+    }
+  }
+  void wait() override {
+    if (CountedCommunicator* communicator = std::exchange(communicator_, nullptr))
+      communicator->take_letter(data_, tag_);
+  }
+
+ private:
+  CountedCommunicator* communicator_;
+  Matrix data_;
+  int tag_;
+  const int exceptions_ = std::uncaught_exceptions();
+};
+
 std::unique_ptr<Pending> CountedCommunicator::send_to_self(ConstMatrix data, int tag) {
   const auto letter = std::make_shared<Letter>();
   letter->data = data;
   letters_[tag].push_back(letter);
-  return std::make_unique<PendingLetter>(device_, letter);
+  return std::make_unique<SentLetter>(device_, letter);
 }
 
-void CountedCommunicator::receive_from_self(Matrix data, int tag) {
-  auto& box = letters_[tag];
-  check(!box.empty(), "receive", text("nothing was sent to this rank by itself with tag ", tag));
-  const ConstMatrix& sent = box.front()->data;
-  if (sent.bytes() != data.bytes())
-    check(false, "receive", text("expected ", data.bytes(), " bytes from itself, found ", sent.bytes()));
-  copy(sent, data);
-  box.pop_front();
-  if (box.empty()) letters_.erase(tag);
+std::unique_ptr<Pending> CountedCommunicator::receive_from_self(Matrix data, int tag) {
+  if (!letters_.contains(tag)) return std::make_unique<AwaitedLetter>(*this, data, tag);
+  take_letter(data, tag);
+  return finished();
+}
+
+void CountedCommunicator::take_letter(Matrix data, int tag) {
+  const PhaseScope scope(device_.profile(), Phase::pipeline);
+  const auto box = letters_.find(tag);
+  check(box != letters_.end(), "receive", text("nothing was sent to this rank by itself with tag ", tag));
+  const ConstMatrix& sent = box->second.front()->data;
+  if (sent.bytes() != data.bytes() || sent.dtype != data.dtype)
+    check(false, "receive",
+          text("expected ", extents(data), " ", kernels::name(data.dtype), " from itself, found ", extents(sent), " ",
+               kernels::name(sent.dtype)));
+  duplicate(device_, {sent.data, sent.dtype, data.rows, data.cols, data.cols},
+            {data.data, data.dtype, data.rows, data.cols, data.cols});
+  box->second.pop_front();
+  if (box->second.empty()) letters_.erase(box);
 }
 
 double sum_of(Communicator& communicator, double value) {

@@ -11,8 +11,9 @@
 #include <cstring>
 #include <exception>
 #include <span>
+#include <utility>
 
-#include "dist/counted_communicator.hpp"
+#include "dist/mpi_control.hpp"
 #include "dist/shard.hpp"
 
 namespace lorashard::dist {
@@ -24,13 +25,16 @@ using kernels::text;
 
 namespace {
 
-MPI_Datatype mpi_type(DType dtype) { return dtype == DType::f32 ? MPI_FLOAT : MPI_UINT16_T; }
-
-std::string message_of(int code) {
-  char buffer[MPI_MAX_ERROR_STRING] = "";
-  int length = 0;
-  MPI_Error_string(code, buffer, &length);
-  return std::string(buffer, static_cast<std::size_t>(length));
+MPI_Datatype mpi_type(DType dtype) {
+  switch (dtype) {
+    case DType::f32:
+      return MPI_FLOAT;
+    case DType::bf16:
+      return MPI_UINT16_T;  // moved, never added
+    case DType::f64:
+      return MPI_DOUBLE;
+  }
+  return MPI_DATATYPE_NULL;
 }
 
 // act(first, count) for consecutive pieces of [0, elements) of at most `limit` elements.
@@ -54,44 +58,30 @@ Byte* element(const kernels::BasicMatrix<Byte>& data, Index i) {
   return data.data + i * size_bytes(data.dtype);
 }
 
-class MpiCommunicator final : public CountedCommunicator {
+class MpiCommunicator final : public MpiControl {
  public:
-  MpiCommunicator(kernels::Device& device, std::string axis, MPI_Comm comm, int rank, int size, MpiOptions options)
-      : CountedCommunicator(device, std::move(axis), rank, size), comm_(comm), options_(std::move(options)) {
-    if (options_.piece_elements < 1 || options_.piece_elements > Index{1} << 30)
-      kernels::fail(Failure::other, text("pieces of ", options_.piece_elements, " elements, expected 1 to 2^30"));
-    MPI_Comm_set_errhandler(comm_, MPI_ERRORS_RETURN);
+  MpiCommunicator(kernels::Device& device, std::string axis, MPI_Comm comm, MpiOptions options)
+      : MpiControl(device, std::move(axis), comm, std::move(options.watchdog)),
+        piece_elements_(options.piece_elements) {
+    if (piece_elements_ < 1 || piece_elements_ > Index{1} << 30)
+      kernels::fail(Failure::other, text("pieces of ", piece_elements_, " elements, expected 1 to 2^30"));
   }
-  ~MpiCommunicator() override {
-    int finalized = 0;
-    MPI_Finalized(&finalized);
-    if (!finalized) MPI_Comm_free(&comm_);
-  }
-  MPI_Comm comm() const { return comm_; }
 
  private:
-  class PendingSend;
+  class Transfer;
 
   void move_all_reduce(Matrix data, Reduction reduction) override;
   void move_all_gather(ConstMatrix part, Matrix whole) override;
   void move_reduce_scatter(ConstMatrix whole, Matrix part) override;
   void move_broadcast(Matrix data, int root) override;
   std::unique_ptr<Pending> move_send(ConstMatrix data, int peer, int tag) override;
-  void move_receive(Matrix data, int peer, int tag) override;
-  std::vector<double> move_values(std::span<const double> values) override;
-  void move_nothing() override;
+  std::unique_ptr<Pending> move_start_receive(Matrix data, int peer, int tag) override;
 
   void reduce_own_share(std::span<const float> whole, float* own, Reduction reduction, const char* verb);
   void reduce_piece(std::span<float> values, Reduction reduction);
   void broadcast_pieces(Matrix data, int root, const char* verb);
 
-  Watchdog::Scope waiting(const char* verb) const { return {options_.watchdog.get(), verb, axis()}; }
-  void require(int code, const char* verb) const {
-    if (code != MPI_SUCCESS) kernels::fail(Failure::communication, text(place(verb), ": ", message_of(code)));
-  }
-
-  MPI_Comm comm_;
-  MpiOptions options_;
+  const Index piece_elements_;
   std::vector<float> out_, in_;  // scratch of sums: one block for each rank
 };
 
@@ -116,7 +106,7 @@ void MpiCommunicator::reduce_own_share(std::span<const float> whole, float* own,
     const Index count = std::min(block, longest - first);
     for (int to = 0; to < size(); ++to) std::ranges::copy(block_of(to, first), out_.begin() + to * count);
     const int each = static_cast<int>(count);
-    require(MPI_Alltoall(out_.data(), each, MPI_FLOAT, in_.data(), each, MPI_FLOAT, comm_), verb);
+    require(MPI_Alltoall(out_.data(), each, MPI_FLOAT, in_.data(), each, MPI_FLOAT, comm()), verb);
     const std::span<float> result(own + first, block_of(rank(), first).size());
     std::copy_n(in_.begin(), result.size(), result.begin());
     for (int from = 1; from < size(); ++from) combine({in_.data() + from * count, result.size()}, result, reduction);
@@ -131,21 +121,21 @@ void MpiCommunicator::reduce_piece(std::span<float> values, Reduction reduction)
     firsts.push_back(static_cast<int>(share.first));
   }
   reduce_own_share(values, values.data() + firsts[rank()], reduction, "all_reduce");
-  require(
-      MPI_Allgatherv(MPI_IN_PLACE, 0, MPI_DATATYPE_NULL, values.data(), counts.data(), firsts.data(), MPI_FLOAT, comm_),
-      "all_reduce");
+  require(MPI_Allgatherv(MPI_IN_PLACE, 0, MPI_DATATYPE_NULL, values.data(), counts.data(), firsts.data(), MPI_FLOAT,
+                         comm()),
+          "all_reduce");
 }
 
 void MpiCommunicator::move_all_reduce(Matrix data, Reduction reduction) {
   const Watchdog::Scope scope = waiting("all_reduce");
-  in_pieces(data.count(), options_.piece_elements, [&](Index first, int count) {
+  in_pieces(data.count(), piece_elements_, [&](Index first, int count) {
     reduce_piece({data.row<float>(0) + first, static_cast<std::size_t>(count)}, reduction);
   });
 }
 
 void MpiCommunicator::broadcast_pieces(Matrix data, int root, const char* verb) {
-  in_pieces(data.count(), options_.piece_elements, [&](Index first, int count) {
-    require(MPI_Bcast(element(data, first), count, mpi_type(data.dtype), root, comm_), verb);
+  in_pieces(data.count(), piece_elements_, [&](Index first, int count) {
+    require(MPI_Bcast(element(data, first), count, mpi_type(data.dtype), root, comm()), verb);
   });
 }
 
@@ -154,9 +144,9 @@ void MpiCommunicator::move_all_gather(ConstMatrix part, Matrix whole) {
   const Watchdog::Scope scope = waiting("all_gather");
   const Matrix own = whole.row_range(rank() * part.rows, part.rows);
   if (own.data != part.data) std::memcpy(own.data, part.data, static_cast<std::size_t>(part.bytes()));
-  if (whole.count() <= options_.piece_elements) {
+  if (whole.count() <= piece_elements_) {
     require(MPI_Allgather(MPI_IN_PLACE, 0, MPI_DATATYPE_NULL, whole.data, static_cast<int>(part.count()),
-                          mpi_type(part.dtype), comm_),
+                          mpi_type(part.dtype), comm()),
             "all_gather");
     return;
   }
@@ -175,91 +165,101 @@ void MpiCommunicator::move_broadcast(Matrix data, int root) {
   broadcast_pieces(data, root, "broadcast");
 }
 
-class MpiCommunicator::PendingSend final : public Pending {
+// A message in pieces, each an MPI request: of one sender and tag they arrive in the order in which they were sent.
+class MpiCommunicator::Transfer final : public Pending {
  public:
-  explicit PendingSend(MpiCommunicator& communicator) : communicator_(communicator) {}
-  // An error of the send shows in the next verb; a destructor cannot report it.
-  ~PendingSend() override {
-    if (std::uncaught_exceptions() == exceptions_)
-      wait_all();
-    else
+  Transfer(MpiCommunicator& communicator, const char* verb) : communicator_(communicator), verb_(verb) {}
+  // An error shows in the next verb; a destructor cannot report it.
+  ~Transfer() override {
+    if (std::uncaught_exceptions() > exceptions_) {
       wait_briefly();
+      return;
+    }
+    try {
+      wait();
+    } catch (...) {
+    }
   }
-  void wait() override { communicator_.require(wait_all(), "send"); }
 
-  std::vector<MPI_Request> requests;
+  void wait() override {
+    if (pieces_.empty()) return;
+    const kernels::PhaseScope phase(communicator_.device().profile(), Phase::pipeline);
+    const Watchdog::Scope scope = communicator_.waiting(verb_);
+    int failed = MPI_SUCCESS;  // reported when no piece is under way any more
+    std::string wrong;
+    for (Piece& piece : std::exchange(pieces_, {})) {
+      MPI_Status status;
+      const int code = MPI_Wait(&piece.request, &status);
+      if (code != MPI_SUCCESS) failed = code;
+      if (code != MPI_SUCCESS || !piece.from_peer) continue;
+      int found = 0;
+      MPI_Get_count(&status, piece.type, &found);
+      if (found != piece.count && wrong.empty())
+        wrong = text("expected ", piece.count, " values from rank ", status.MPI_SOURCE, " with tag ", status.MPI_TAG,
+                     ", found ", found);
+    }
+    communicator_.require(failed, verb_);
+    if (!wrong.empty()) kernels::fail(Failure::communication, text(communicator_.place(verb_), ": ", wrong));
+  }
+
+  void send(const std::byte* from, int count, MPI_Datatype type, int peer, int tag) {
+    MPI_Request request = MPI_REQUEST_NULL;
+    communicator_.require(MPI_Isend(from, count, type, peer, tag, communicator_.comm(), &request), verb_);
+    pieces_.push_back({request, count, type, false});
+  }
+  void receive(std::byte* to, int count, MPI_Datatype type, int peer, int tag) {
+    MPI_Request request = MPI_REQUEST_NULL;
+    communicator_.require(MPI_Irecv(to, count, type, peer, tag, communicator_.comm(), &request), verb_);
+    pieces_.push_back({request, count, type, true});
+  }
 
  private:
-  int wait_all() {
-    if (requests.empty()) return MPI_SUCCESS;
-    const kernels::PhaseScope phase(communicator_.device().profile(), Phase::pipeline);
-    const Watchdog::Scope scope = communicator_.waiting("send");
-    const int code = MPI_Waitall(static_cast<int>(requests.size()), requests.data(), MPI_STATUSES_IGNORE);
-    requests.clear();
-    return code;
-  }
-  // An error is on its way out of this rank: the peer may never receive, and the job must still end soon.
+  struct Piece {
+    MPI_Request request;
+    int count;
+    MPI_Datatype type;
+    bool from_peer;
+  };
+
+  // An error is on its way out of this rank: the peer may never answer, and the job must still end soon. A receive is
+  // called back, since what it would write to is about to go.
   void wait_briefly() {
     const auto since = std::chrono::steady_clock::now();
-    int done = requests.empty();
-    while (!done && std::chrono::steady_clock::now() - since < std::chrono::seconds(1))
-      if (MPI_Testall(static_cast<int>(requests.size()), requests.data(), &done, MPI_STATUSES_IGNORE)) return;
+    for (Piece& piece : pieces_) {
+      if (piece.from_peer) MPI_Cancel(&piece.request);
+      int done = 0;
+      while (!done && std::chrono::steady_clock::now() - since < std::chrono::seconds(1))
+        if (MPI_Test(&piece.request, &done, MPI_STATUS_IGNORE)) return;
+    }
   }
 
   MpiCommunicator& communicator_;
+  const char* verb_;
+  std::vector<Piece> pieces_;
   const int exceptions_ = std::uncaught_exceptions();
 };
 
 std::unique_ptr<Pending> MpiCommunicator::move_send(ConstMatrix data, int peer, int tag) {
-  auto pending = std::make_unique<PendingSend>(*this);
-  in_pieces(data.count(), options_.piece_elements, [&](Index first, int count) {
-    MPI_Request request = MPI_REQUEST_NULL;
-    require(MPI_Isend(element(data, first), count, mpi_type(data.dtype), peer, tag, comm_, &request), "send");
-    pending->requests.push_back(request);
+  auto transfer = std::make_unique<Transfer>(*this, "send");
+  in_pieces(data.count(), piece_elements_, [&](Index first, int count) {
+    transfer->send(element(data, first), count, mpi_type(data.dtype), peer, tag);
   });
-  return pending;
+  return transfer;
 }
 
-// Pieces of one message have one tag: MPI keeps messages of one sender and tag in order.
-void MpiCommunicator::move_receive(Matrix data, int peer, int tag) {
-  const Watchdog::Scope scope = waiting("receive");
-  in_pieces(data.count(), options_.piece_elements, [&](Index first, int count) {
-    MPI_Status status;
-    require(MPI_Recv(element(data, first), count, mpi_type(data.dtype), peer, tag, comm_, &status), "receive");
-    int found = 0;
-    MPI_Get_count(&status, mpi_type(data.dtype), &found);
-    if (found != count)
-      kernels::fail(Failure::communication, text(place("receive"), ": expected ", count, " values from rank ", peer,
-                                                 " with tag ", tag, ", found ", found));
+std::unique_ptr<Pending> MpiCommunicator::move_start_receive(Matrix data, int peer, int tag) {
+  auto transfer = std::make_unique<Transfer>(*this, "receive");
+  in_pieces(data.count(), piece_elements_, [&](Index first, int count) {
+    transfer->receive(element(data, first), count, mpi_type(data.dtype), peer, tag);
   });
-}
-
-std::vector<double> MpiCommunicator::move_values(std::span<const double> values) {
-  const Watchdog::Scope scope = waiting("gather_values");
-  std::vector<double> all(values.size() * static_cast<std::size_t>(size()));
-  const int count = static_cast<int>(values.size());
-  require(MPI_Allgather(values.data(), count, MPI_DOUBLE, all.data(), count, MPI_DOUBLE, comm_), "gather_values");
-  return all;
-}
-
-void MpiCommunicator::move_nothing() {
-  const Watchdog::Scope scope = waiting("barrier");
-  require(MPI_Barrier(comm_), "barrier");
+  return transfer;
 }
 
 }  // namespace
 
 std::unique_ptr<Communicator> make_mpi_communicator(kernels::Device& device, std::string axis, MPI_Comm comm,
                                                     MpiOptions options) {
-  int rank = 0, size = 0;
-  MPI_Comm_rank(comm, &rank);
-  MPI_Comm_size(comm, &size);
-  return std::make_unique<MpiCommunicator>(device, std::move(axis), comm, rank, size, std::move(options));
-}
-
-MPI_Comm mpi_comm(const Communicator& communicator) {
-  const auto* mpi = dynamic_cast<const MpiCommunicator*>(&communicator);
-  return mpi ? mpi->comm() : MPI_COMM_NULL;
+  return std::make_unique<MpiCommunicator>(device, std::move(axis), comm, std::move(options));
 }
 
 }  // namespace lorashard::dist

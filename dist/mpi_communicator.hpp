@@ -17,7 +17,8 @@ struct MpiOptions {
 std::unique_ptr<Communicator> make_mpi_communicator(kernels::Device& device, std::string axis, MPI_Comm comm,
                                                     MpiOptions options = {});
 
-// The MPI communicator underneath, for parallel files; MPI_COMM_NULL on a meta communicator.
+// The MPI communicator that carries the control plane, for parallel files: every communicator has one, over NCCL and of
+// one rank too, but those of the meta device (MPI_COMM_NULL).
 MPI_Comm mpi_comm(const Communicator& communicator);
 
 }  // namespace lorashard::dist

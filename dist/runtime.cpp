@@ -11,6 +11,7 @@
 #include <thread>
 
 #include "dist/mpi_communicator.hpp"
+#include "dist/nccl_communicator.hpp"
 #include "dist/watchdog.hpp"
 
 namespace lorashard::dist {
@@ -53,16 +54,24 @@ struct Runtime::State {
 
   // The group of all ranks that pass the same color, in the order of `place`.
   std::unique_ptr<Communicator> split(kernels::Device& device, const std::string& axis, int color, int place) const {
-    const Watchdog::Scope scope(watchdog.get(), "making the groups", axis);
     MPI_Comm comm = MPI_COMM_NULL;
-    if (MPI_Comm_split(MPI_COMM_WORLD, color, place, &comm) != MPI_SUCCESS)
-      fail(Failure::communication, text("splitting the ranks over axis ", axis, ", rank ", rank, " of ", size));
-    return comm == MPI_COMM_NULL ? nullptr : make_mpi_communicator(device, axis, comm, {.watchdog = watchdog});
+    {
+      const Watchdog::Scope scope(watchdog.get(), "making the groups", axis);
+      if (MPI_Comm_split(MPI_COMM_WORLD, color, place, &comm) != MPI_SUCCESS)
+        fail(Failure::communication, text("splitting the ranks over axis ", axis, ", rank ", rank, " of ", size));
+    }
+    if (comm == MPI_COMM_NULL) return nullptr;
+    if (device.kind() != kernels::DeviceKind::cuda)
+      return make_mpi_communicator(device, axis, comm, {.watchdog = watchdog});
+    return make_nccl_communicator(device, axis, comm, watchdog, axis == "pipeline");
   }
 };
 
 Runtime::Runtime(int& argc, char**& argv) : state_(std::make_unique<State>()) {
   const double limit_s = watchdog_limit_s();  // before MPI is started: may throw
+  // CUDA reads it when it starts. Streams share 8 hardware queues otherwise, and two streams in one queue wait for each
+  // other; a rank has up to 10 (see nccl_communicator.cpp).
+  setenv("CUDA_DEVICE_MAX_CONNECTIONS", "32", 0);
   // All MPI calls come from the main thread; OpenMP threads and the watchdog make none (but for MPI_Abort).
   int provided = 0;
   MPI_Init_thread(&argc, &argv, MPI_THREAD_FUNNELED, &provided);
@@ -95,6 +104,18 @@ int Runtime::local_rank() const { return state_->local_rank; }
 int Runtime::local_size() const { return state_->local_size; }
 const std::string& Runtime::host() const { return state_->host; }
 
+int Runtime::gpu(int gpu_count, bool oversubscribe) const {
+  return gpu_of(local_rank(), local_size(), gpu_count, oversubscribe, host());
+}
+
+int gpu_of(int local_rank, int local_size, int gpu_count, bool oversubscribe, const std::string& host) {
+  if (gpu_count < 1) return 0;
+  if (local_size > gpu_count && !oversubscribe)
+    fail(Failure::configuration, text("ranks on host ", host, ": found ", local_size, ", expected at most ", gpu_count,
+                                      ", its GPUs; device.oversubscribe = true shares them"));
+  return local_rank % gpu_count;
+}
+
 Mesh Runtime::make_mesh(kernels::Device& device, MeshExtents extents) {
   if (extents.ranks() != size())
     fail(Failure::configuration, text("the mesh ", to_string(extents), " has ", extents.ranks(), " ranks, found ",
@@ -121,16 +142,19 @@ std::unique_ptr<Mesh> Runtime::make_sub_mesh(kernels::Device& device, MeshExtent
 }
 
 // Rank 0 speaks at once. The others listen first, since most errors are seen by all ranks alike; where only some see
-// it, the first whose patience ends speaks.
-bool Runtime::claim_ending() const {
+// it, the first whose patience ends speaks. A failed communication is mostly the echo of another rank's error (NCCL
+// tells of a peer that has given up), and that rank is to speak: every rank is more patient then than any other error
+// makes it.
+bool Runtime::claim_ending(Failure failure) const {
   using namespace std::chrono_literals;
-  const auto patience = rank() == 0 ? 0ms : 1000ms + 100ms * std::min(rank(), 20);
+  const auto turn = 100ms * std::min(rank(), 20);
+  const auto patience = failure == Failure::communication ? 3500ms + turn : rank() == 0 ? 0ms : 1000ms + turn;
   const auto since = std::chrono::steady_clock::now();
   do {
     int told = 0;
     MPI_Iprobe(MPI_ANY_SOURCE, 0, state_->endings, &told, MPI_STATUS_IGNORE);
     if (told) return false;
-    std::this_thread::sleep_for(rank() == 0 ? 0ms : 5ms);
+    std::this_thread::sleep_for(patience == 0ms ? 0ms : 5ms);
   } while (std::chrono::steady_clock::now() - since < patience);
   for (int peer = 0; peer < size(); ++peer) {
     MPI_Request request = MPI_REQUEST_NULL;  // nothing to wait for: the job ends
@@ -169,7 +193,7 @@ int run_guarded(Runtime& runtime, const char* program, int (*body)(Runtime&, int
     ending = {Failure::other, text(program, ": ", place_of(runtime), error.what())};
   }
   const int code = static_cast<int>(ending.failure);
-  if (runtime.claim_ending())
+  if (runtime.claim_ending(ending.failure))
     print_line(ending.line);
   else
     std::this_thread::sleep_for(std::chrono::seconds(10));  // the rank that spoke ends the job meanwhile

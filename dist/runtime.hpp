@@ -30,9 +30,11 @@ class Runtime {
   int local_rank() const;  // among the ranks of this host
   int local_size() const;
   const std::string& host() const;
+  // gpu_of() this process.
+  int gpu(int gpu_count, bool oversubscribe) const;
 
-  // Communicators of `extents` (whose ranks() must equal the communicator's size) over MPI, moving host memory of
-  // `device`. Collective over all ranks. On a meta device the communicators only count.
+  // Communicators of `extents` (whose ranks() must equal the communicator's size) that move memory of `device`: over
+  // MPI on the host, over NCCL on cuda. Collective over all ranks. On a meta device they only count.
   Mesh make_mesh(kernels::Device& device, MeshExtents extents);
   // The same over the first extents.ranks() ranks of the world; the others get nullptr. Collective over all ranks.
   // For tests that run many meshes in one job.
@@ -41,10 +43,17 @@ class Runtime {
  private:
   friend int run_guarded(Runtime&, const char*, int (*)(Runtime&, int, char**), int, char**);
   // True on the one rank that is to say why the job ends.
-  bool claim_ending() const;
+  bool claim_ending(kernels::Failure failure) const;
 
   struct State;
   std::unique_ptr<State> state_;
 };
+
+// Which of its host's GPUs a rank takes: that of its local rank. More local ranks than GPUs throw
+// Failure::configuration unless they are asked to share (a launcher that shows each rank nothing but a GPU of its own,
+// as Slurm does with
+// --gpus-per-task, needs that too: to the rank it is number 0 of 1). NCCL itself refuses two ranks of one group on one
+// GPU. Without any GPU it is 0, and make_cuda_device says why there is none.
+int gpu_of(int local_rank, int local_size, int gpu_count, bool oversubscribe, const std::string& host);
 
 }  // namespace lorashard::dist
