@@ -72,21 +72,6 @@ Activation Block::attend(const Activation& qkv, const Microbatch& microbatch, Te
   return {std::move(out), dist::ParallelState::cut};
 }
 
-// residual + branch + bias, in the branch's own memory where the types agree.
-Activation Block::add_branch(Activation branch, const Activation& residual, ConstMatrix bias,
-                             const Microbatch& microbatch) const {
-  const Index own = row_part(context_, microbatch.rows()).count;
-  Tensor other;
-  if (context_.activation != DType::f32) {
-    other = Tensor(context_.device, Category::activation, context_.activation, branch.data.rows(), branch.data.cols());
-  }
-  Tensor& sum = other.none() ? branch.data : other;
-  kernels::add_residual(context_.device, ConstMatrix(branch.data).row_range(0, own),
-                        ConstMatrix(residual.data).row_range(0, own), bias, sum.view().row_range(0, own));
-  if (sum.rows() > own) kernels::fill(context_.device, sum.view().row_range(own, sum.rows() - own), 0);
-  return {std::move(sum), residual.state};
-}
-
 Activation Block::attention_branch(const Activation& x, const Microbatch& microbatch, BlockSaved* saved,
                                    const Keep& keep) const {
   Activation h = norm1_.forward(x, microbatch, keep.x ? &saved->statistics1 : nullptr);
@@ -96,25 +81,19 @@ Activation Block::attention_branch(const Activation& x, const Microbatch& microb
   Activation attended = attend(qkv, microbatch, keep.attention ? &saved->log_sum : nullptr);
   if (keep.attention) saved->qkv = std::move(qkv);
   qkv.data.reset();
-  Activation branch = o_.forward(attended, microbatch, o_.needs_input() && saved ? &saved->u_o : nullptr);
+  Activation x2 = o_.forward(attended, x, microbatch, o_.needs_input() && saved ? &saved->u_o : nullptr);
   if (keep.attended) saved->attended = std::move(attended);
-  return branch;
+  return x2;
 }
 
 // norm2, up and GELU; what enters the down product.
 Activation Block::mlp_inner(const Activation& x2, const Microbatch& microbatch, BlockSaved* saved, const Keep& keep) const {
   Activation h2 = norm2_.forward(x2, microbatch, keep.x2 ? &saved->statistics2 : nullptr);
-  Activation up = up_.forward(h2, microbatch, up_.needs_input() && saved ? &saved->u_up : nullptr);
+  const Linear::Gelu gelu{keep.up ? &saved->up.data : nullptr};
+  Activation active = up_.forward(h2, microbatch, up_.needs_input() && saved ? &saved->u_up : nullptr, gelu);
+  if (keep.up) saved->up.state = active.state;
   if (keep.h2) saved->h2 = std::move(h2);
-  h2.data.reset();
-  if (!keep.up) {
-    kernels::gelu(context_.device, up.data, up.data);
-    return up;
-  }
-  Tensor active(context_.device, Category::activation, context_.activation, up.data.rows(), up.data.cols());
-  kernels::gelu(context_.device, up.data, active);
-  saved->up = std::move(up);
-  return {std::move(active), dist::ParallelState::cut};
+  return active;
 }
 
 Activation Block::forward(Activation x, const Microbatch& microbatch, BlockSaved* saved) const {
@@ -123,24 +102,20 @@ Activation Block::forward(Activation x, const Microbatch& microbatch, BlockSaved
   BlockSaved* inner = again ? nullptr : saved;
   const Keep keep = inner ? what_to_keep() : Keep{};
 
-  Activation branch = attention_branch(x, microbatch, inner, keep);
-  Activation x2 = add_branch(std::move(branch), x, o_.bias(), microbatch);
+  Activation x2 = attention_branch(x, microbatch, inner, keep);
   if (saved && (keep.x || again)) saved->x = std::move(x);
   x.data.reset();
 
   Activation active = mlp_inner(x2, microbatch, inner, keep);
-  branch = down_.forward(active, microbatch, down_.needs_input() && inner ? &inner->u_down : nullptr);
+  Activation y = down_.forward(active, x2, microbatch, down_.needs_input() && inner ? &inner->u_down : nullptr);
   if (keep.active) inner->active = std::move(active);
-  active.data.reset();
-  Activation y = add_branch(std::move(branch), x2, down_.bias(), microbatch);
   if (keep.x2) inner->x2 = std::move(x2);
   return y;
 }
 
 void Block::forward_again(const Microbatch& microbatch, BlockSaved& saved) const {
   const Keep keep = what_to_keep();
-  Activation branch = attention_branch(saved.x, microbatch, &saved, keep);
-  Activation x2 = add_branch(std::move(branch), saved.x, o_.bias(), microbatch);
+  Activation x2 = attention_branch(saved.x, microbatch, &saved, keep);
   if (!keep.x) saved.x.data.reset();
   Activation active = mlp_inner(x2, microbatch, &saved, keep);
   // The adapter of down needs A's product; its output, the block's, nobody needs.
@@ -156,22 +131,21 @@ void Block::backward_mlp(Activation& dy, const Microbatch& microbatch, BlockSave
               dist::ParallelState::cut};
     kernels::gelu(context_.device, saved.up.data, active.data);
   }
-  Activation d = down_.backward(active, saved.u_down, dy, microbatch, needs_.up_output);
+  Activation d = down_.backward({active, saved.u_down, dy, needs_.up_output, &saved.up.data}, microbatch);
   active.data.reset();
   saved.u_down.reset();
   if (!needs_.up_output) return;
-  kernels::gelu_backward(context_.device, saved.up.data, d.data, d.data);
   saved.up.data.reset();
 
   Activation h2 = std::move(saved.h2);
   if (up_.needs_input() && h2.data.none()) h2 = norm2_.forward(saved.x2, microbatch, nullptr);
-  d = up_.backward(h2, saved.u_up, d, microbatch, needs_.norm2_output);
+  d = up_.backward({h2, saved.u_up, d, needs_.norm2_output}, microbatch);
   saved.u_up.reset();
   if (needs_.norm2_output) norm2_.backward(saved.x2, saved.statistics2, d, microbatch, dy.data);
 }
 
 void Block::backward_attention(Activation& dy, const Microbatch& microbatch, BlockSaved& saved) const {
-  Activation d = o_.backward(saved.attended, saved.u_o, dy, microbatch, needs_.qkv_output);
+  Activation d = o_.backward({saved.attended, saved.u_o, dy, needs_.qkv_output}, microbatch);
   if (!needs_.qkv_output) return;
   const auto shape = attention_shape(context_, microbatch);
   Activation dqkv{Tensor(context_.device, Category::activation, context_.activation, saved.qkv.data.rows(),
@@ -187,7 +161,7 @@ void Block::backward_attention(Activation& dy, const Microbatch& microbatch, Blo
 
   Activation h = std::move(saved.h);
   if (qkv_.needs_input() && h.data.none()) h = norm1_.forward(saved.x, microbatch, nullptr);
-  d = qkv_.backward(h, saved.u_qkv, dqkv, microbatch, needs_.norm1_output);
+  d = qkv_.backward({h, saved.u_qkv, dqkv, needs_.norm1_output}, microbatch);
   if (needs_.norm1_output) norm1_.backward(saved.x, saved.statistics1, d, microbatch, dy.data);
 }
 

@@ -54,7 +54,6 @@ class Block {
   Keep what_to_keep() const;
   Activation attention_branch(const Activation& x, const Microbatch& microbatch, BlockSaved* saved, const Keep& keep) const;
   Activation mlp_inner(const Activation& x2, const Microbatch& microbatch, BlockSaved* saved, const Keep& keep) const;
-  Activation add_branch(Activation branch, const Activation& residual, ConstMatrix bias, const Microbatch& microbatch) const;
   // Forward again from saved.x, up to what the backward pass needs; the block's output itself is left out.
   void forward_again(const Microbatch& microbatch, BlockSaved& saved) const;
   void backward_mlp(Activation& dy, const Microbatch& microbatch, BlockSaved& saved) const;

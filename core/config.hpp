@@ -105,6 +105,8 @@ struct DeviceConfig {
   kernels::DeviceKind kind = kernels::DeviceKind::host;
   int threads = 0;       // 0: the cores this process may use, shared with the ranks of its host
   std::string hardware;  // a file under configs/hardware, for the clock
+  bool oversubscribe = false;  // cuda: ranks of a host may share its GPUs
+  bool tf32 = false;           // cuda: fp32 products in TF32
 };
 
 struct RunConfig {

@@ -51,8 +51,8 @@ struct Microbatch {
   Index step = 0;
   float loss_scale = 0;      // 1 / scored tokens of the step's global batch
   bool training = true;      // dropout is on
-  kernels::TokenIds ids;     // M
-  kernels::Labels labels;    // M
+  kernels::TokenIds ids;     // M, in device memory
+  kernels::Labels labels;    // M, in device memory
   Index rows() const { return sequences * length; }
 };
 

@@ -68,7 +68,7 @@ Index Head::chunk_rows(Index rows, Index vocab) const {
   return std::min(rows, std::max<Index>(fitting, 32));
 }
 
-Head::Result Head::forward(Activation x, const Microbatch& microbatch, bool gradient) const {
+Activation Head::forward(Activation x, const Microbatch& microbatch, bool gradient, Matrix loss_total) const {
   const Index rows = microbatch.rows();
   const bool norm_gradient = gradient && (input_gradient_ || norm_.trains());
   Tensor statistics;
@@ -80,28 +80,26 @@ Head::Result Head::forward(Activation x, const Microbatch& microbatch, bool grad
     dh = Tensor(context_.device, Category::activation, DType::f32, gathered_rows(context_, rows), context_.shape.width);
     if (dh.rows() > rows) kernels::fill(context_.device, dh.view().row_range(rows, dh.rows() - rows), 0);
   }
-  Result result;
   {
     const Gathered whole(context_, h.data, rows);
     const Index widest = (context_.shape.vocab + context_.tensor_size() - 1) / context_.tensor_size();
     const Index step = chunk_rows(rows, widest);
     for (Index first = 0; first < rows; first += step) {
       const Index count = std::min(step, rows - first);
-      result.loss_sum += chunk(whole.rows().row_range(first, count), microbatch.labels.subspan(first, count),
-                               microbatch, gradient, dh.none() ? Matrix{} : dh.view().row_range(first, count));
+      chunk(whole.rows().row_range(first, count), microbatch.labels.subspan(first, count), microbatch,
+            {gradient, dh.none() ? Matrix{} : dh.view().row_range(first, count), loss_total});
     }
   }
-  if (!norm_gradient) return result;
+  if (!norm_gradient) return {};
   const Activation reduced = reduce_to_residual(context_, {std::move(dh), ParallelState::partial});
   Tensor dx(context_.device, Category::activation, context_.activation, reduced.data.rows(), reduced.data.cols());
   const Index own = row_part(context_, rows).count;
   if (dx.rows() > own) kernels::fill(context_.device, dx.view().row_range(own, dx.rows() - own), 0);
   norm_.backward(x, statistics, reduced, microbatch, dx, true);
-  result.dx = {std::move(dx), x.state};
-  return result;
+  return {std::move(dx), x.state};
 }
 
-double Head::chunk(ConstMatrix h, kernels::Labels labels, const Microbatch& microbatch, bool gradient, Matrix dh) const {
+void Head::chunk(ConstMatrix h, kernels::Labels labels, const Microbatch& microbatch, const Outcome& to) const {
   kernels::Device& device = context_.device;
   const auto workspace = [&](Index cols) { return Tensor(device, Category::workspace, DType::f32, h.rows, cols); };
   Tensor logits = workspace(table_.rows), maximum = workspace(1), sums = workspace(3), losses = workspace(1);
@@ -113,19 +111,19 @@ double Head::chunk(ConstMatrix h, kernels::Labels labels, const Microbatch& micr
   kernels::loss_and_gradient(device, {.logits = logits, .labels = labels, .first = first_, .vocab = context_.shape.vocab,
                                       .smoothing = microbatch.training ? context_.label_smoothing : 0.0f,
                                       .scale = microbatch.loss_scale, .maximum = maximum, .sums = sums,
-                                      .losses = losses, .gradient = gradient});
+                                      .losses = losses, .gradient = to.gradient});
   // Rounded to the type of what it meets next, so that both products run in that type.
   Tensor rounded;
-  if (gradient && context_.activation != DType::f32) {
+  if (to.gradient && context_.activation != DType::f32) {
     rounded = Tensor(device, Category::workspace, context_.activation, logits.rows(), logits.cols());
     kernels::copy(device, logits, rounded);
   }
   const ConstMatrix dlogits = rounded.none() ? logits.view() : rounded.view();
-  if (gradient && !table_gradient_.empty()) {
+  if (to.gradient && !table_gradient_.empty()) {
     kernels::gemm(device, {.a = dlogits, .b = h, .c = table_gradient_, .transpose_a = true, .beta = 1.0f});
   }
-  if (dh.rows > 0) kernels::gemm(device, {.a = dlogits, .b = table_, .c = dh});
-  return kernels::sum(device, losses);
+  if (to.dh.rows > 0) kernels::gemm(device, {.a = dlogits, .b = table_, .c = to.dh});
+  kernels::add_sum(device, losses, to.loss_total);
 }
 
 }  // namespace lorashard::core

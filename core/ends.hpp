@@ -30,17 +30,21 @@ class Head {
   // `input_gradient`: something below the final norm trains.
   Head(const Context& context, Parameters& parameters, bool input_gradient);
 
-  struct Result {
-    double loss_sum = 0;  // over the microbatch's scored tokens; the same on every tensor rank
-    Activation dx;        // gradient of x, activation type; none without a backward pass
-  };
-  Result forward(Activation x, const Microbatch& microbatch, bool gradient) const;
+  // The loss over the microbatch's scored tokens, the same on every tensor rank, is added to `loss_total` (1,1) f64.
+  // Returns the gradient of x, activation type; none without a backward pass.
+  Activation forward(Activation x, const Microbatch& microbatch, bool gradient, Matrix loss_total) const;
   bool trains() const { return norm_.trains() || !table_gradient_.empty(); }
 
  private:
   // Rows of logits that exist at once, for `vocab` columns on a rank.
   Index chunk_rows(Index rows, Index vocab) const;
-  double chunk(ConstMatrix h, kernels::Labels labels, const Microbatch& microbatch, bool gradient, Matrix dh) const;
+  // What becomes of a chunk of rows: their loss, and where a gradient is wanted that of h (dh may be empty).
+  struct Outcome {
+    bool gradient;
+    Matrix dh;
+    Matrix loss_total;
+  };
+  void chunk(ConstMatrix h, kernels::Labels labels, const Microbatch& microbatch, const Outcome& to) const;
 
   const Context& context_;
   Norm norm_;

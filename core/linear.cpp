@@ -31,6 +31,10 @@ Linear::Linear(const Context& context, Parameters& parameters, Kind kind, Index 
     if (spec.layer == layer && text("layers.", layer, ".", place_of(spec.target).linear) == name) attach(spec, parameters);
   }
   if (pairs_.empty()) return;
+  Index covered = 0;
+  for (const Pair& pair : pairs_)
+    for (const Piece& piece : pair.pieces) covered += piece.count;
+  pairs_cover_ = covered == out_.local_extent();  // q, k and v do not overlap, and nothing else is a part
   ReplicatedGroup& group = parameters.replicated();
   const int first = parameters.adapter_a(pairs_.front().spec), count = static_cast<int>(pairs_.size());
   const dist::Run own = in_.segment(0);
@@ -70,24 +74,28 @@ Tensor Linear::adapter_input(ConstMatrix x, const Microbatch& microbatch, Index 
   return masked;
 }
 
-void Linear::multiply_forward(ConstMatrix x, Matrix y, ConstMatrix bias) const {
+void Linear::multiply_forward(ConstMatrix x, Matrix y, const Product& product) const {
   if (frozen_) {
-    kernels::multiply(context_.device, kernels::WeightForward{*frozen_, x, y, bias});
-  } else {
-    kernels::gemm(context_.device, {.a = x, .b = dense_value_, .c = y, .transpose_b = true, .bias = bias});
+    kernels::multiply(context_.device, kernels::WeightForward{*frozen_, x, y, product.bias, product.addend,
+                                                              product.epilogue, product.aux});
+    return;
   }
+  const bool own = product.addend.data == y.data;
+  kernels::gemm(context_.device, {.a = x, .b = dense_value_, .c = y, .transpose_b = true,
+                                  .beta = product.addend.empty() ? 0.0f : 1.0f, .addend = own ? ConstMatrix() : product.addend,
+                                  .bias = product.bias, .epilogue = product.epilogue, .aux = product.aux});
 }
 
-void Linear::multiply_backward(ConstMatrix dy, Matrix dx) const {
+void Linear::multiply_backward(ConstMatrix dy, Matrix dx, const Product& product) const {
   if (frozen_) {
-    kernels::multiply(context_.device, kernels::WeightBackward{*frozen_, dy, dx});
-  } else {
-    kernels::gemm(context_.device, {.a = dy, .b = dense_value_, .c = dx});
+    kernels::multiply(context_.device,
+                      kernels::WeightBackward{*frozen_, dy, dx, product.addend, product.epilogue, product.aux_in});
+    return;
   }
-}
-
-void Linear::dense_gradient(ConstMatrix dy, ConstMatrix x) const {
-  kernels::gemm(context_.device, {.a = dy, .b = x, .c = dense_gradient_, .transpose_a = true, .beta = 1.0f});
+  const bool own = product.addend.data == dx.data;
+  kernels::gemm(context_.device, {.a = dy, .b = dense_value_, .c = dx, .beta = product.addend.empty() ? 0.0f : 1.0f,
+                                  .addend = own ? ConstMatrix() : product.addend, .epilogue = product.epilogue,
+                                  .aux_in = product.aux_in});
 }
 
 // u (RowPart::buffer, R) f32 = A x over the rows that are ours.
@@ -101,165 +109,100 @@ Tensor Linear::project_down(ConstMatrix x, const Microbatch& microbatch, const R
   return u;
 }
 
-// y (M, out/t) += s u B^T, pair by pair.
-void Linear::project_up(ConstMatrix u, Matrix y) const {
+void Linear::project_up(ConstMatrix u, Matrix y, ConstMatrix addend) const {
+  const bool own = addend.data == y.data && !addend.empty();
   for (const Pair& pair : pairs_) {
     for (const Piece& piece : pair.pieces) {
-      kernels::gemm(context_.device, {.a = u.col_range(pair.u_first, pair.spec.rank),
-                                      .b = pair.b.row_range(piece.b_row, piece.count),
-                                      .c = y.col_range(piece.local, piece.count), .transpose_b = true,
-                                      .alpha = pair.spec.scale(), .beta = 1.0f, .phase = Phase::adapter});
+      kernels::gemm(context_.device,
+                    {.a = u.col_range(pair.u_first, pair.spec.rank), .b = pair.b.row_range(piece.b_row, piece.count),
+                     .c = y.col_range(piece.local, piece.count), .transpose_b = true, .alpha = pair.spec.scale(),
+                     .beta = addend.empty() ? 0.0f : 1.0f,
+                     .addend = own || addend.empty() ? ConstMatrix() : addend.col_range(piece.local, piece.count),
+                     .phase = Phase::adapter});
     }
   }
 }
 
-// du (gathered_rows, R) f32 = s dy B, and dB += s dy^T u.
-Tensor Linear::backward_through_b(ConstMatrix dy, ConstMatrix u) const {
-  const Index buffer = kind_ == Kind::column ? gathered_rows(context_, dy.rows) : dy.rows;
-  Tensor du(context_.device, Category::activation, DType::f32, buffer, rank_sum_);
-  if (buffer > dy.rows) kernels::fill(context_.device, du.view().row_range(dy.rows, buffer - dy.rows), 0);
-  for (const Pair& pair : pairs_) {
-    const float scale = pair.spec.scale();
-    const Matrix du_pair = du.view().row_range(0, dy.rows).col_range(pair.u_first, pair.spec.rank);
-    if (pair.pieces.empty()) kernels::fill(context_.device, du_pair, 0);
-    float beta = 0;
-    for (const Piece& piece : pair.pieces) {
-      const ConstMatrix dy_piece = dy.col_range(piece.local, piece.count);
-      kernels::gemm(context_.device, {.a = dy_piece, .b = pair.b.row_range(piece.b_row, piece.count), .c = du_pair,
-                                      .alpha = scale, .beta = beta, .phase = Phase::adapter});
-      kernels::gemm(context_.device, {.a = dy_piece, .b = u.col_range(pair.u_first, pair.spec.rank),
-                                      .c = pair.db.row_range(piece.b_row, piece.count), .transpose_a = true,
-                                      .alpha = scale, .beta = 1.0f, .phase = Phase::adapter});
-      beta = 1.0f;
-    }
-  }
-  return du;
+// All rows of what each tensor rank has for its own.
+Tensor Linear::gather_rows(Tensor part, Index rows) const {
+  if (!context_.splits_rows()) return part;
+  Tensor whole(context_.device, Category::activation, part.dtype(), gathered_rows(context_, rows), part.cols());
+  context_.mesh.tensor().all_gather(part, whole);
+  return whole;
 }
 
-// dA += du^T (mask x).
-void Linear::gradient_of_a(ConstMatrix du, ConstMatrix x, const Microbatch& microbatch, Index first_row) const {
-  const Tensor masked = adapter_input(x, microbatch, first_row);
-  const ConstMatrix seen = masked.none() ? x : ConstMatrix(masked);
-  kernels::gemm(context_.device, {.a = du, .b = seen, .c = da_, .transpose_a = true, .beta = 1.0f, .phase = Phase::adapter});
-}
-
-// dx += mask (du A).
-void Linear::add_adapter_gradient(ConstMatrix du, const Microbatch& microbatch, Index first_row, Matrix dx) const {
-  if (!drops(microbatch)) {
-    kernels::gemm(context_.device, {.a = du, .b = a_, .c = dx, .beta = 1.0f, .phase = Phase::adapter});
-    return;
-  }
-  Tensor unmasked(context_.device, Category::workspace, DType::f32, dx.rows, dx.cols);
-  kernels::gemm(context_.device, {.a = du, .b = a_, .c = unmasked, .phase = Phase::adapter});
-  kernels::dropout_add(context_.device, mask(microbatch, first_row), unmasked, dx);
-}
-
-Activation Linear::forward(const Activation& x, const Microbatch& microbatch, Tensor* u) const {
-  return kind_ == Kind::column ? forward_column(x, microbatch, u) : forward_row(x, microbatch, u);
-}
-
-Activation Linear::forward_column(const Activation& x, const Microbatch& microbatch, Tensor* u) const {
+Activation Linear::forward(const Activation& x, const Microbatch& microbatch, Tensor* u, std::optional<Gelu> gelu) const {
   dist::expect_state(x.state, context_.splits_rows() ? ParallelState::cut : ParallelState::whole, name_ + " input");
   const Index rows = microbatch.rows();
   const RowPart part = row_part(context_, rows);
-  Tensor y(context_.device, Category::activation, context_.activation, rows, out_.local_extent());
+  const auto output = [&] {
+    return Tensor(context_.device, Category::activation, context_.activation, rows, out_.local_extent());
+  };
+  Tensor y = output(), projected;
+  if (!pairs_.empty()) {
+    projected = gather_rows(project_down(ConstMatrix(x.data).row_range(0, part.count), microbatch, part), rows);
+    if (pairs_cover_) project_up(ConstMatrix(projected).row_range(0, rows), y, {});
+  }
+  Product product{.bias = bias_, .addend = pairs_cover_ ? ConstMatrix(y) : ConstMatrix()};
+  if (gelu) {
+    product.epilogue = kernels::Epilogue::gelu;
+    if (gelu->before) {
+      *gelu->before = output();
+      product.aux = *gelu->before;
+    }
+  }
   {
     const Gathered whole(context_, x.data, rows);
-    multiply_forward(whole.rows(), y, bias_);
+    multiply_forward(whole.rows(), y, product);
   }
-  if (!pairs_.empty()) {
-    Tensor projected = project_down(ConstMatrix(x.data).row_range(0, part.count), microbatch, part);
-    if (context_.splits_rows()) {
-      Tensor whole(context_.device, Category::activation, DType::f32, gathered_rows(context_, rows), rank_sum_);
-      context_.mesh.tensor().all_gather(projected, whole);
-      projected = std::move(whole);
-    }
-    project_up(ConstMatrix(projected).row_range(0, rows), y);
-    if (u) *u = std::move(projected);
-  }
+  if (!pairs_.empty() && !pairs_cover_) project_up(ConstMatrix(projected).row_range(0, rows), y, y);
+  if (u) *u = std::move(projected);
   return {std::move(y), ParallelState::cut};
 }
 
-Activation Linear::forward_row(const Activation& x, const Microbatch& microbatch, Tensor* u) const {
+Activation Linear::forward(const Activation& x, const Activation& residual, const Microbatch& microbatch, Tensor* u) const {
   dist::expect_state(x.state, ParallelState::cut, name_ + " input");
-  const Index rows = microbatch.rows();
+  if (context_.tensor_size() == 1) return add_to_residual(x, residual, microbatch, u);
+  const Index rows = microbatch.rows(), own = row_part(context_, rows).count;
   Tensor y(context_.device, Category::activation, DType::f32, gathered_rows(context_, rows), out_.local_extent());
   if (y.rows() > rows) kernels::fill(context_.device, y.view().row_range(rows, y.rows() - rows), 0);
-  multiply_forward(x.data, y.view().row_range(0, rows), {});
+  const Matrix used = y.view().row_range(0, rows);
   if (!pairs_.empty()) {
     Tensor projected = project_down(x.data, microbatch, {rows, rows, 0, rows});
-    project_up(projected, y.view().row_range(0, rows));
+    project_up(projected, used, {});
     if (u) *u = std::move(projected);
   }
-  return reduce_to_residual(context_, {std::move(y), ParallelState::partial});
+  multiply_forward(x.data, used, {.addend = pairs_.empty() ? ConstMatrix() : ConstMatrix(used)});
+  Activation branch = reduce_to_residual(context_, {std::move(y), ParallelState::partial});
+
+  Tensor other;  // the sum lies in the branch's own memory where the types agree
+  if (context_.activation != DType::f32) {
+    other = Tensor(context_.device, Category::activation, context_.activation, branch.data.rows(), branch.data.cols());
+  }
+  Tensor& sum = other.none() ? branch.data : other;
+  kernels::add_residual(context_.device, ConstMatrix(branch.data).row_range(0, own),
+                        ConstMatrix(residual.data).row_range(0, own), bias_, sum.view().row_range(0, own));
+  if (sum.rows() > own) kernels::fill(context_.device, sum.view().row_range(own, sum.rows() - own), 0);
+  return {std::move(sum), residual.state};
+}
+
+// A row layer on one tensor rank, where nothing is summed between ranks.
+Activation Linear::add_to_residual(const Activation& x, const Activation& residual, const Microbatch& microbatch,
+                                   Tensor* u) const {
+  const Index rows = microbatch.rows();
+  Tensor y(context_.device, Category::activation, context_.activation, rows, out_.local_extent());
+  if (!pairs_.empty()) {
+    Tensor projected = project_down(x.data, microbatch, {rows, rows, 0, rows});
+    project_up(projected, y, residual.data);
+    if (u) *u = std::move(projected);
+  }
+  multiply_forward(x.data, y, {.bias = bias_, .addend = pairs_.empty() ? ConstMatrix(residual.data) : ConstMatrix(y)});
+  return {std::move(y), residual.state};
 }
 
 void Linear::project_again(const Activation& x, const Microbatch& microbatch, Tensor* u) const {
   const Index rows = microbatch.rows();
   if (!pairs_.empty()) *u = project_down(x.data, microbatch, {rows, rows, 0, rows});
-}
-
-Activation Linear::backward(const Activation& x, ConstMatrix u, const Activation& dy, const Microbatch& microbatch,
-                            bool wants_input_gradient) const {
-  return kind_ == Kind::column ? backward_column(x, u, dy, microbatch, wants_input_gradient)
-                               : backward_row(x, u, dy, microbatch, wants_input_gradient);
-}
-
-Activation Linear::backward_row(const Activation& x, ConstMatrix u, const Activation& dy, const Microbatch& microbatch,
-                                bool wants_input_gradient) const {
-  const Index rows = microbatch.rows();
-  if (bias_trains_ && !bias_gradient_.empty()) {
-    const Index own = row_part(context_, rows).count;
-    kernels::bias_gradient(context_.device, ConstMatrix(dy.data).row_range(0, own), bias_gradient_);
-  }
-  if (!needs_input() && !wants_input_gradient) return {};
-  const Gathered whole(context_, dy.data, rows);
-  if (dense_) dense_gradient(whole.rows(), x.data);
-  Tensor du;
-  if (!pairs_.empty()) {
-    du = backward_through_b(whole.rows(), u);
-    gradient_of_a(du, x.data, microbatch, 0);
-  }
-  if (!wants_input_gradient) return {};
-  Tensor dx(context_.device, Category::activation, context_.activation, rows, in_.local_extent());
-  multiply_backward(whole.rows(), dx);
-  if (!pairs_.empty()) add_adapter_gradient(du, microbatch, 0, dx);
-  return {std::move(dx), ParallelState::cut};
-}
-
-Activation Linear::backward_column(const Activation& x, ConstMatrix u, const Activation& dy, const Microbatch& microbatch,
-                                   bool wants_input_gradient) const {
-  dist::expect_state(dy.state, ParallelState::cut, name_ + " output gradient");
-  const Index rows = microbatch.rows();
-  const RowPart part = row_part(context_, rows);
-  if (bias_trains_) kernels::bias_gradient(context_.device, dy.data, bias_gradient_);
-  if (dense_) {
-    const Gathered whole(context_, x.data, rows);
-    dense_gradient(dy.data, whole.rows());
-  }
-  Tensor du;
-  if (!pairs_.empty()) {
-    du = backward_through_b(dy.data, u.row_range(0, rows));
-    if (context_.splits_rows()) {
-      Tensor own(context_.device, Category::activation, DType::f32, part.buffer, rank_sum_);
-      context_.mesh.tensor().reduce_scatter(du, own);
-      du = std::move(own);
-    }
-    gradient_of_a(ConstMatrix(du).row_range(0, part.count), ConstMatrix(x.data).row_range(0, part.count), microbatch,
-                  part.first);
-  }
-  if (!wants_input_gradient) return {};
-  Tensor dx(context_.device, Category::activation, DType::f32, gathered_rows(context_, rows), in_.local_extent());
-  if (dx.rows() > rows) kernels::fill(context_.device, dx.view().row_range(rows, dx.rows() - rows), 0);
-  multiply_backward(dy.data, dx.view().row_range(0, rows));
-  // Whole rows: du is partial like dx, so one reduction carries both. Split rows: du is summed already, and joins after.
-  if (!pairs_.empty() && !context_.splits_rows()) add_adapter_gradient(du, microbatch, 0, dx);
-  Activation reduced = reduce_to_residual(context_, {std::move(dx), ParallelState::partial});
-  if (!pairs_.empty() && context_.splits_rows()) {
-    add_adapter_gradient(ConstMatrix(du).row_range(0, part.count), microbatch, part.first,
-                         reduced.data.view().row_range(0, part.count));
-  }
-  return reduced;
 }
 
 }  // namespace lorashard::core

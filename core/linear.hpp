@@ -3,12 +3,17 @@
 // column-cut W (out/t, in):  input is the residual stream (whole, or this rank's rows), output is cut like W's rows.
 //     u = A x;  y_i = W_i x + b_i + s B_i u             nothing to sum; backward: dx is partial, reduced once
 // row-cut W (out, in/t):     input is cut, output is the residual stream.
-//     u_i = A_i x_i;  y_i = W_i x_i + s B u_i           base and adapter are added first, one reduction carries both
+//     u_i = A_i x_i;  y_i = W_i x_i + s B u_i           base and adapter are added first, one reduction carries both;
+//     residual stream + y + b                           on one tensor rank the product itself adds all of it
+//
+// s B u is stored first where it covers y, and the product with W adds to it: y is passed over once less.
 //
 // Either way each rank's gradients of A and B are partial sums over the tensor axis (zero where another rank owns the
 // rows), which the replica group's one all-reduce finishes. With split rows a column layer computes u from this rank's
 // rows and gathers it (R wide instead of C); du is reduce-scattered the same way, and its dA is a partial sum all the same.
 #pragma once
+
+#include <optional>
 
 #include "core/activation.hpp"
 #include "core/parameters.hpp"
@@ -32,18 +37,32 @@ class Linear {
   bool needs_input() const { return !pairs_.empty() || dense_; }
   ConstMatrix bias() const { return bias_; }
 
-  // x: residual layout (column) or this rank's columns (M, in/t) (row). Returns y: (M, out/t) in the activation type
-  // (column), or the reduced residual layout in f32 without the bias (row). `u` gets what backward wants; it may be null.
-  Activation forward(const Activation& x, const Microbatch& microbatch, Tensor* u) const;
+  // Of a column layer that is followed by GELU: y = gelu(z), and z is kept for the backward pass.
+  struct Gelu {
+    Tensor* before = nullptr;  // gets z; null when no gradient needs it
+  };
+
+  // Column layers. x: residual layout. Returns (M, out/t) in the activation type. `u` gets what backward wants; it may be
+  // null.
+  Activation forward(const Activation& x, const Microbatch& microbatch, Tensor* u, std::optional<Gelu> gelu = {}) const;
+  // Row layers. x: this rank's columns (M, in/t). Returns residual + y + bias, as the residual stream lies, in the
+  // activation type.
+  Activation forward(const Activation& x, const Activation& residual, const Microbatch& microbatch, Tensor* u) const;
 
   // Only u of a row layer, for a block that runs forward again and has no use for y.
   void project_again(const Activation& x, const Microbatch& microbatch, Tensor* u) const;
 
-  // Adds the gradients of pairs, weight and bias. `x` is forward's input (unused, and may be none, unless needs_input()),
-  // dy the gradient of y: cut (M, out/t) for a column layer, residual layout for a row layer. Returns the gradient of x
-  // when `wants_input_gradient`: f32 residual layout (column) or (M, in/t) in the activation type (row).
-  Activation backward(const Activation& x, ConstMatrix u, const Activation& dy, const Microbatch& microbatch,
-                      bool wants_input_gradient) const;
+  // What a gradient needs beside that of y.
+  struct Backward {
+    const Activation& x;              // forward's input; unused, and may be none, unless needs_input()
+    ConstMatrix u;
+    const Activation& dy;             // cut (M, out/t) for a column layer, residual layout for a row layer
+    bool wants_input_gradient = true;
+    const Tensor* before_gelu = nullptr;  // row layers: x was gelu of this (M, in/t), and its gradient is wanted
+  };
+  // Adds the gradients of pairs, weight and bias. Returns the gradient of x (of what came before GELU): residual layout
+  // (column; f32 where ranks sum it) or (M, in/t) in the activation type (row); none unless it is wanted.
+  Activation backward(const Backward& args, const Microbatch& microbatch) const;
 
  private:
   // Output columns [local, local + count) of this rank are rows [b_row, b_row + count) of a pair's B.
@@ -58,21 +77,29 @@ class Linear {
   };
 
   void attach(const AdapterSpec& spec, Parameters& parameters);
-  Activation forward_column(const Activation& x, const Microbatch& microbatch, Tensor* u) const;
-  Activation forward_row(const Activation& x, const Microbatch& microbatch, Tensor* u) const;
-  Activation backward_column(const Activation& x, ConstMatrix u, const Activation& dy, const Microbatch& microbatch,
-                             bool wants_input_gradient) const;
-  Activation backward_row(const Activation& x, ConstMatrix u, const Activation& dy, const Microbatch& microbatch,
-                          bool wants_input_gradient) const;
+  Activation add_to_residual(const Activation& x, const Activation& residual, const Microbatch& microbatch, Tensor* u) const;
+  Activation backward_column(const Backward& args, const Microbatch& microbatch) const;
+  Activation backward_row(const Backward& args, const Microbatch& microbatch) const;
+  Tensor gather_rows(Tensor part, Index rows) const;
   kernels::DropoutMask mask(const Microbatch& microbatch, Index first_row) const;
   bool drops(const Microbatch& microbatch) const { return context_.dropout > 0 && microbatch.training; }
   Tensor adapter_input(ConstMatrix x, const Microbatch& microbatch, Index first_row) const;
   void add_adapter_gradient(ConstMatrix du, const Microbatch& microbatch, Index first_row, Matrix dx) const;
-  void multiply_forward(ConstMatrix x, Matrix y, ConstMatrix bias) const;
-  void multiply_backward(ConstMatrix dy, Matrix dx) const;
+  // The products with W, frozen or trained, of what gemm.hpp calls a WeightForward and a WeightBackward.
+  struct Product {
+    ConstMatrix bias = {};
+    ConstMatrix addend = {};
+    kernels::Epilogue epilogue = kernels::Epilogue::none;
+    Matrix aux = {};
+    ConstMatrix aux_in = {};
+  };
+  void multiply_forward(ConstMatrix x, Matrix y, const Product& product) const;
+  void multiply_backward(ConstMatrix dy, Matrix dx, const Product& product) const;
+  void input_gradient(ConstMatrix dy, ConstMatrix du, const Microbatch& microbatch, Matrix dx, const Tensor* before_gelu) const;
   void dense_gradient(ConstMatrix dy, ConstMatrix x) const;
   Tensor project_down(ConstMatrix x, const Microbatch& microbatch, const RowPart& part) const;
-  void project_up(ConstMatrix u, Matrix y) const;
+  // y = s u B^T + addend, pair by pair; an empty addend is none, y itself adds to what it holds.
+  void project_up(ConstMatrix u, Matrix y, ConstMatrix addend) const;
   Tensor backward_through_b(ConstMatrix dy, ConstMatrix u) const;
   void gradient_of_a(ConstMatrix du, ConstMatrix x, const Microbatch& microbatch, Index first_row) const;
 
@@ -87,6 +114,7 @@ class Linear {
   ConstMatrix bias_;
   Matrix bias_gradient_;
   std::vector<Pair> pairs_;
+  bool pairs_cover_ = false;      // every output column of this rank belongs to one of them
   Index rank_sum_ = 0;            // of all pairs: the width of u
   Matrix a_, da_;                 // this rank's columns of all pairs' A, stacked (rank_sum, in/t)
 };

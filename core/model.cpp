@@ -50,6 +50,7 @@ ModelPart::ModelPart(const Context& context, Parameters& parameters, const Train
     below = embedding_->trains();
   }
   const dist::Share layers = layers_of_part(context.shape.layers, part, parts);
+  first_layer_ = layers.first;
   blocks_.reserve(layers.count);
   for (Index layer = layers.first; layer < layers.first + layers.count; ++layer) {
     blocks_.emplace_back(context, parameters, layer, below);
@@ -62,24 +63,24 @@ ModelPart::ModelPart(const Context& context, Parameters& parameters, const Train
   has_backward_ = below;
 }
 
-Activation ModelPart::forward(Activation x, const Microbatch& microbatch, Saved* saved, double& loss_sum) const {
+Activation ModelPart::forward(Activation x, const Microbatch& microbatch, Saved* saved, Matrix loss_total) const {
   if (embedding_) x = embedding_->forward(microbatch);
   if (saved) saved->blocks.resize(blocks_.size());
   for (std::size_t i = 0; i < blocks_.size(); ++i) {
     x = blocks_[i].forward(std::move(x), microbatch, saved ? &saved->blocks[i] : nullptr);
   }
   if (!head_) return x;
-  Head::Result result = head_->forward(std::move(x), microbatch, saved != nullptr);
-  loss_sum += result.loss_sum;
-  if (saved) saved->head_gradient = std::move(result.dx);
+  Activation dx = head_->forward(std::move(x), microbatch, saved != nullptr, loss_total);
+  if (saved) saved->head_gradient = std::move(dx);
   return {};
 }
 
-Activation ModelPart::backward(Activation dy, const Microbatch& microbatch, Saved saved) const {
+Activation ModelPart::backward(Activation dy, const Microbatch& microbatch, Saved saved, const LayerDone& done) const {
   if (head_) dy = std::move(saved.head_gradient);
   for (std::size_t i = blocks_.size(); i-- > 0;) {
     if (!blocks_[i].has_backward()) return {};
     dy = blocks_[i].backward(std::move(dy), microbatch, std::move(saved.blocks[i]));
+    done(first_layer_ + static_cast<Index>(i));
   }
   if (embedding_) {
     if (embedding_->trains()) embedding_->backward(dy, microbatch);

@@ -2,6 +2,7 @@
 // Layers are spread evenly over parts; the embedding is on the first, final norm and head on the last.
 #pragma once
 
+#include <functional>
 #include <optional>
 
 #include "core/block.hpp"
@@ -30,14 +31,17 @@ class ModelPart {
     std::vector<BlockSaved> blocks;
     Activation head_gradient;
   };
-  // `x` is none on the first part. Returns the part's output, none on the last, which adds to `loss_sum` instead.
-  // `saved` null: evaluation.
-  Activation forward(Activation x, const Microbatch& microbatch, Saved* saved, double& loss_sum) const;
+  // `x` is none on the first part. Returns the part's output, none on the last, which adds to `loss_total` (1,1) f64
+  // instead. `saved` null: evaluation.
+  Activation forward(Activation x, const Microbatch& microbatch, Saved* saved, Matrix loss_total) const;
+  // Told of each layer whose gradients of a microbatch are queued, from the top down.
+  using LayerDone = std::function<void(Index layer)>;
   // `dy` is none on the last part. Returns the gradient of the part's input, none unless sends_gradient().
-  Activation backward(Activation dy, const Microbatch& microbatch, Saved saved) const;
+  Activation backward(Activation dy, const Microbatch& microbatch, Saved saved, const LayerDone& done) const;
 
  private:
   bool input_gradient_, has_backward_;
+  Index first_layer_ = 0;
   std::optional<Embedding> embedding_;
   std::vector<Block> blocks_;
   std::optional<Head> head_;

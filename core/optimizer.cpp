@@ -1,19 +1,20 @@
 #include "core/optimizer.hpp"
 
-#include "kernels/adamw.hpp"
 #include "kernels/elementwise.hpp"
 
 namespace lorashard::core {
 namespace {
 
-constexpr int kTiedTag = 0;  // no activation has it (dist::route)
+// Of the tied table's gradient, from the last stage and from the first: no activation between the two has them
+// (dist::route), and the first stage is next after the last, the last before the first (communicator.hpp).
+constexpr int kFromLast = 0, kFromFirst = 1;
 
 const char* const kTable = "embedding.token";
 
 }  // namespace
 
 Optimizer::Optimizer(const Context& context, Parameters& parameters, const OptimizerConfig& config)
-    : context_(context), parameters_(parameters), config_(config) {}
+    : context_(context), parameters_(parameters), config_(config), buckets_(parameters.replicated(), context.mesh.replica()) {}
 
 void Optimizer::zero_gradients() {
   if (parameters_.replicated().count() > 0) kernels::fill(context_.device, parameters_.replicated().gradients(), 0);
@@ -32,43 +33,50 @@ void Optimizer::sum_tied_table() {
   const Matrix own = parameters_.gradient(kTable);
   Tensor other(context_.device, Category::communication, DType::f32, own.rows, own.cols);
   dist::Communicator& pipeline = context_.mesh.pipeline();
-  const int peer = context_.mesh.first_stage() ? pipeline.size() - 1 : 0;
-  const auto sent = pipeline.send(own, peer, kTiedTag);
-  pipeline.receive(other, peer, kTiedTag);
+  const bool first = context_.mesh.first_stage();
+  const int peer = first ? pipeline.size() - 1 : 0;
+  const auto sent = pipeline.send(own, peer, first ? kFromFirst : kFromLast);
+  pipeline.receive(other, peer, first ? kFromLast : kFromFirst);
   sent->wait();
   kernels::add(context_.device, other, own);  // two summands: the order does not matter
 }
 
 void Optimizer::reduce() {
-  if (parameters_.replicated().count() > 0) context_.mesh.replica().all_reduce(parameters_.replicated().gradients());
+  buckets_.finish();
   if (shares_tied_table()) sum_tied_table();
   for (DenseParameter& p : parameters_.dense()) p.reduce(context_);
 }
 
-double Optimizer::sum_of_squares() {
+void Optimizer::add_squares(Matrix total) {
   const dist::MeshPoint& point = context_.mesh.point();
-  double sum = 0;
   if (parameters_.replicated().count() > 0 && point.tensor == 0 && point.data == 0) {
-    sum += kernels::sum_of_squares(context_.device, parameters_.replicated().gradients());
+    kernels::add_sum_of_squares(context_.device, parameters_.replicated().gradients(), total);
   }
   const bool table_counted_elsewhere = shares_tied_table() && !context_.mesh.first_stage();
   for (DenseParameter& p : parameters_.dense()) {
     if (table_counted_elsewhere && p.info().name == kTable) continue;
-    sum += kernels::sum_of_squares(context_.device, p.gradient_share());
+    kernels::add_sum_of_squares(context_.device, p.gradient_share(), total);
   }
-  return sum;
 }
 
-void Optimizer::update(double lr, double scale, Index step) {
-  if (parameters_.replicated().count() > 0) update_replicated(lr, scale, step);
+void Optimizer::update(double lr, ConstMatrix control, Index step) {
+  kernels::AdamW common;
+  common.lr = static_cast<float>(lr);
+  common.beta1 = static_cast<float>(config_.beta1);
+  common.beta2 = static_cast<float>(config_.beta2);
+  common.eps = static_cast<float>(config_.eps);
+  common.weight_decay = static_cast<float>(config_.weight_decay);
+  common.control = control;
+  common.step = step;
+  if (parameters_.replicated().count() > 0) update_replicated(common);
   for (DenseParameter& p : parameters_.dense()) {
-    update_dense(p, lr, scale, step);
+    update_dense(p, common);
     p.gather(context_);
   }
 }
 
 // One pass over the flat buffer for every run of entries that agree on weight decay: a single one for adapters.
-void Optimizer::update_replicated(double lr, double scale, Index step) {
+void Optimizer::update_replicated(const kernels::AdamW& common) {
   ReplicatedGroup& group = parameters_.replicated();
   const auto& entries = group.entries();
   for (std::size_t first = 0; first < entries.size();) {
@@ -76,35 +84,26 @@ void Optimizer::update_replicated(double lr, double scale, Index step) {
     while (end < entries.size() && entries[end].decay == entries[first].decay) ++end;
     const Index offset = entries[first].offset;
     const Index count = (end < entries.size() ? entries[end].offset : group.count()) - offset;
-    kernels::adamw(context_.device, {.weight = group.values().col_range(offset, count),
-                                     .first_moment = group.first_moments().col_range(offset, count),
-                                     .second_moment = group.second_moments().col_range(offset, count),
-                                     .gradient = group.gradients().col_range(offset, count),
-                                     .low_precision = {},
-                                     .lr = static_cast<float>(lr),
-                                     .beta1 = static_cast<float>(config_.beta1),
-                                     .beta2 = static_cast<float>(config_.beta2),
-                                     .eps = static_cast<float>(config_.eps),
-                                     .weight_decay = entries[first].decay ? static_cast<float>(config_.weight_decay) : 0.0f,
-                                     .gradient_scale = static_cast<float>(scale),
-                                     .step = step});
+    kernels::AdamW run = common;
+    run.weight = group.values().col_range(offset, count);
+    run.first_moment = group.first_moments().col_range(offset, count);
+    run.second_moment = group.second_moments().col_range(offset, count);
+    run.gradient = group.gradients().col_range(offset, count);
+    if (!entries[first].decay) run.weight_decay = 0;
+    kernels::adamw(context_.device, run);
     first = end;
   }
 }
 
-void Optimizer::update_dense(DenseParameter& p, double lr, double scale, Index step) {
-  kernels::adamw(context_.device, {.weight = p.has_master() ? p.master_share() : p.value_share(),
-                                   .first_moment = p.first_moment(),
-                                   .second_moment = p.second_moment(),
-                                   .gradient = p.gradient_share(),
-                                   .low_precision = p.has_master() ? p.value_share() : Matrix{},
-                                   .lr = static_cast<float>(lr),
-                                   .beta1 = static_cast<float>(config_.beta1),
-                                   .beta2 = static_cast<float>(config_.beta2),
-                                   .eps = static_cast<float>(config_.eps),
-                                   .weight_decay = p.info().decay ? static_cast<float>(config_.weight_decay) : 0.0f,
-                                   .gradient_scale = static_cast<float>(scale),
-                                   .step = step});
+void Optimizer::update_dense(DenseParameter& p, const kernels::AdamW& common) {
+  kernels::AdamW run = common;
+  run.weight = p.has_master() ? p.master_share() : p.value_share();
+  run.first_moment = p.first_moment();
+  run.second_moment = p.second_moment();
+  run.gradient = p.gradient_share();
+  if (p.has_master()) run.low_precision = p.value_share();
+  if (!p.info().decay) run.weight_decay = 0;
+  kernels::adamw(context_.device, run);
 }
 
 Index Optimizer::reduced_bytes() const {

@@ -202,6 +202,12 @@ void add_machine_and_run(std::vector<Option>& table) {
   table.push_back(line(
       "device.hardware", [](auto& c) -> auto& { return c.device.hardware; }, "a file",
       "figures of the device, for planned times"));
+  table.push_back(flag(
+      "device.oversubscribe", [](auto& c) -> auto& { return c.device.oversubscribe; },
+      "cuda: let ranks of a host share a GPU"));
+  table.push_back(flag(
+      "device.tf32", [](auto& c) -> auto& { return c.device.tf32; },
+      "cuda: fp32 products in TF32, faster and with 10 bits of fraction"));
 
   table.push_back(line(
       "run.dir", [](auto& c) -> auto& { return c.run.dir; }, "a directory", "where results go"));

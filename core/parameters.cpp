@@ -2,6 +2,7 @@
 
 #include <cmath>
 
+#include "core/host_copy.hpp"
 #include "kernels/elementwise.hpp"
 
 namespace lorashard::core {
@@ -41,11 +42,11 @@ void load(const Context& context, const BaseFile* base, std::uint64_t seed, cons
   if (base == nullptr) return fill_initial(context.device, info, rows, cols, seed, to);
   const DType stored = base->dtype(info);
   if (stored == to.dtype) {
-    if (!context.device.meta()) base->read(info, rows, cols, to);
+    fill_from_host(context.device, to, [&](Matrix host) { base->read(info, rows, cols, host); });
     return;
   }
   Tensor staging(context.device, Category::workspace, stored, to.rows, to.cols);
-  if (!context.device.meta()) base->read(info, rows, cols, staging);
+  fill_from_host(context.device, staging, [&](Matrix host) { base->read(info, rows, cols, host); });
   kernels::copy(context.device, staging, to);
 }
 
@@ -76,8 +77,8 @@ void Parameters::add_adapters(const TrainingPlan& plan, const std::vector<Tensor
     for (const AdapterSpec& spec : plan.adapters) {
       if (text("layers.", spec.layer, ".", place_of(spec.target).linear, ".weight") == info.name) pairs.push_back(spec);
     }
-    for (const AdapterSpec& s : pairs) adapter_numbers_[s.a_name()] = replicated_.add(s.a_name(), s.rank, s.in, true);
-    for (const AdapterSpec& s : pairs) adapter_numbers_[s.b_name()] = replicated_.add(s.b_name(), s.out, s.rank, true);
+    for (const AdapterSpec& s : pairs) adapter_numbers_[s.a_name()] = replicated_.add(s.a_name(), s.rank, s.in, true, s.layer);
+    for (const AdapterSpec& s : pairs) adapter_numbers_[s.b_name()] = replicated_.add(s.b_name(), s.out, s.rank, true, s.layer);
     adapters_.insert(adapters_.end(), pairs.begin(), pairs.end());
   }
 }
@@ -87,7 +88,7 @@ void Parameters::add_place(const TrainingPlan& plan, const TensorInfo& info) {
   place.info = info;
   if (!plan.trains(info.name)) return;
   if (info.cut == CutAxis::none) {
-    place.replicated = replicated_.add(info.name, info.rows, info.cols, info.decay);
+    place.replicated = replicated_.add(info.name, info.rows, info.cols, info.decay, info.layer);
   } else {
     place.dense = static_cast<int>(dense_.size());
     dense_.emplace_back(context_, info, compute_type(context_, info));

@@ -1,5 +1,8 @@
 #include "core/pipeline.hpp"
 
+#include <algorithm>
+#include <utility>
+
 namespace lorashard::core {
 
 using dist::ActionKind;
@@ -16,55 +19,62 @@ Pipeline::Pipeline(const Context& context, Parameters& parameters, const Trainin
   }
 }
 
-double Pipeline::train(std::span<const Microbatch> microbatches) {
+void Pipeline::train(std::span<const Microbatch> microbatches, Matrix loss_total, const ModelPart::LayerDone& done) {
   shape_.microbatches = static_cast<int>(microbatches.size());
-  loss_sum_ = 0;
-  for (const dist::Action& action : dist::make_schedule(shape_, context_.mesh.point().pipeline)) {
-    run(action, microbatches[action.microbatch]);
+  const Step step{microbatches, loss_total, done};
+  const std::vector<dist::Action> actions = dist::make_schedule(shape_, context_.mesh.point().pipeline);
+  for (auto action = actions.begin(); action != actions.end(); ++action) {
+    if (action->kind == ActionKind::forward || action->kind == ActionKind::backward) {
+      const auto next = std::find_if(action, actions.end(), [this](const dist::Action& a) { return comes(a); });
+      if (next != actions.end() && incoming_.data.none()) begin_receive(*next, microbatches[next->microbatch]);
+    }
+    run(*action, step);
   }
   finish_sends();
-  return loss_sum_;
 }
 
-void Pipeline::run(const dist::Action& action, const Microbatch& microbatch) {
+void Pipeline::run(const dist::Action& action, const Step& step) {
   const ModelPart& part = parts_[action.chunk];
-  const auto key = std::pair(action.chunk, action.microbatch);
+  const Microbatch& microbatch = step.microbatches[action.microbatch];
   switch (action.kind) {
     case ActionKind::receive_forward:
-      in_ = receive(action, microbatch);
+    case ActionKind::receive_backward:
+      if (comes(action)) in_ = receive(action, microbatch);
       break;
     case ActionKind::forward:
-      out_ = part.forward(std::move(in_), microbatch, &saved_[key], loss_sum_);
+      out_ = part.forward(std::move(in_), microbatch, &saved_[{action.chunk, action.microbatch}], step.loss_total);
       break;
     case ActionKind::send_forward:
       send(action, std::move(out_.data));
       break;
-    case ActionKind::receive_backward:
-      if (part.has_backward()) in_ = receive(action, microbatch);
+    case ActionKind::backward:
+      backward(action, step);
       break;
-    case ActionKind::backward: {
-      ModelPart::Saved saved = std::move(saved_[key]);
-      saved_.erase(key);
-      if (part.has_backward()) out_ = part.backward(std::move(in_), microbatch, std::move(saved));
-      break;
-    }
     case ActionKind::send_backward:
       if (part.sends_gradient()) send(action, std::move(out_.data));
       break;
   }
 }
 
-double Pipeline::evaluate(const Microbatch& microbatch) {
-  loss_sum_ = 0;
+// Microbatches run backward in order, so the last one completes the step's gradients of its part.
+void Pipeline::backward(const dist::Action& action, const Step& step) {
+  const auto saved = saved_.extract({action.chunk, action.microbatch});
+  const ModelPart& part = parts_[action.chunk];
+  if (!part.has_backward()) return;
+  const bool last = action.microbatch + 1 == shape_.microbatches;
+  out_ = part.backward(std::move(in_), step.microbatches[action.microbatch], std::move(saved.mapped()),
+                       last ? step.done : [](Index) {});
+}
+
+void Pipeline::evaluate(const Microbatch& microbatch, Matrix loss_total) {
   for (int chunk = 0; chunk < shape_.chunks; ++chunk) {
     const ModelPart& part = parts_[chunk];
     Activation x;
     if (!part.first()) x = receive({ActionKind::receive_forward, 0, chunk}, microbatch);
-    x = part.forward(std::move(x), microbatch, nullptr, loss_sum_);
+    x = part.forward(std::move(x), microbatch, nullptr, loss_total);
     if (!part.last()) send({ActionKind::send_forward, 0, chunk}, std::move(x.data));
   }
   finish_sends();
-  return loss_sum_;
 }
 
 void Pipeline::send(const dist::Action& action, Tensor data) {
@@ -75,12 +85,23 @@ void Pipeline::send(const dist::Action& action, Tensor data) {
   held.pending = context_.mesh.pipeline().send(held.data, route.peer, route.tag);
 }
 
-Activation Pipeline::receive(const dist::Action& action, const Microbatch& microbatch) {
-  Tensor data(context_.device, Category::activation, context_.activation, row_part(context_, microbatch.rows()).buffer,
-              context_.shape.width);
+bool Pipeline::comes(const dist::Action& action) const {
+  return action.kind == ActionKind::receive_forward ||
+         (action.kind == ActionKind::receive_backward && parts_[action.chunk].has_backward());
+}
+
+void Pipeline::begin_receive(const dist::Action& action, const Microbatch& microbatch) {
+  incoming_.data = Tensor(context_.device, Category::activation, context_.activation,
+                          row_part(context_, microbatch.rows()).buffer, context_.shape.width);
   const dist::Route route = dist::route(shape_, context_.mesh.point().pipeline, action);
-  context_.mesh.pipeline().receive(data, route.peer, route.tag);
-  return {std::move(data), context_.splits_rows() ? dist::ParallelState::cut : dist::ParallelState::whole};
+  incoming_.pending = context_.mesh.pipeline().start_receive(incoming_.data, route.peer, route.tag);
+}
+
+Activation Pipeline::receive(const dist::Action& action, const Microbatch& microbatch) {
+  if (incoming_.data.none()) begin_receive(action, microbatch);
+  incoming_.pending->wait();
+  incoming_.pending.reset();
+  return {std::exchange(incoming_.data, {}), context_.splits_rows() ? dist::ParallelState::cut : dist::ParallelState::whole};
 }
 
 void Pipeline::finish_sends() {

@@ -2,7 +2,8 @@
 //
 // A send's tensor is kept until the next send in the same direction, or the end of the step, has waited for it: one
 // output a direction is on its way at any time, whatever the network's timing, so that memory is a function of the
-// schedule alone. (tests/dist shows for every schedule that this bound cannot deadlock.)
+// schedule alone. (tests/dist shows for every schedule that this bound cannot deadlock.) A receive begins one forward or
+// backward ahead of its turn, so that it comes in beside that work.
 #pragma once
 
 #include <map>
@@ -19,19 +20,30 @@ class Pipeline {
  public:
   Pipeline(const Context& context, Parameters& parameters, const TrainingPlan& plan, const MeshConfig& mesh);
 
-  // Forward and backward of all microbatches of a step; gradients are added to the parameters'. Returns the sum of the
-  // losses of scored tokens, 0 on ranks without the head.
-  double train(std::span<const Microbatch> microbatches);
-  // Forward only. Returns as train does.
-  double evaluate(const Microbatch& microbatch);
+  // Forward and backward of all microbatches of a step; gradients are added to the parameters'. The losses of scored
+  // tokens are added to `loss_total` (1,1) f64 on ranks with the head. `done` is told of each layer whose gradients of
+  // the whole step are queued.
+  void train(std::span<const Microbatch> microbatches, Matrix loss_total, const ModelPart::LayerDone& done);
+  // Forward only; the loss as in train.
+  void evaluate(const Microbatch& microbatch, Matrix loss_total);
 
  private:
   struct Held {
     Tensor data;
     std::unique_ptr<dist::Pending> pending;  // destroyed, and so waited for, before data
   };
-  void run(const dist::Action& action, const Microbatch& microbatch);
+  // What the actions of a step share.
+  struct Step {
+    std::span<const Microbatch> microbatches;
+    Matrix loss_total;
+    const ModelPart::LayerDone& done;
+  };
+  void run(const dist::Action& action, const Step& step);
+  void backward(const dist::Action& action, const Step& step);
   void send(const dist::Action& action, Tensor data);
+  // False for messages that are not sent, since nothing below trains.
+  bool comes(const dist::Action& action) const;
+  void begin_receive(const dist::Action& action, const Microbatch& microbatch);
   Activation receive(const dist::Action& action, const Microbatch& microbatch);
   void finish_sends();
 
@@ -41,8 +53,7 @@ class Pipeline {
   // While a step runs.
   std::map<std::pair<int, int>, ModelPart::Saved> saved_;  // by (chunk, microbatch)
   Activation in_, out_;
-  Held held_forward_, held_backward_;
-  double loss_sum_ = 0;
+  Held held_forward_, held_backward_, incoming_;
 };
 
 }  // namespace lorashard::core

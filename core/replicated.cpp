@@ -6,8 +6,8 @@ using kernels::fail;
 using kernels::Failure;
 using kernels::text;
 
-int ReplicatedGroup::add(const std::string& name, Index rows, Index cols, bool decay) {
-  entries_.push_back({name, rows, cols, count_, decay});
+int ReplicatedGroup::add(const std::string& name, Index rows, Index cols, bool decay, Index layer) {
+  entries_.push_back({name, rows, cols, count_, decay, layer});
   count_ += rows * cols;
   return static_cast<int>(entries_.size()) - 1;
 }

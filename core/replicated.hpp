@@ -17,10 +17,11 @@ class ReplicatedGroup {
     Index rows = 0, cols = 0;
     Index offset = 0;
     bool decay = true;
+    Index layer = -1;  // whose backward pass completes its gradient; -1: only the end of all does
   };
 
   // Before allocate(): appends a tensor, returns its number. Numbers follow each other in memory.
-  int add(const std::string& name, Index rows, Index cols, bool decay);
+  int add(const std::string& name, Index rows, Index cols, bool decay, Index layer);
   void allocate(kernels::Device& device, Category values);
 
   const std::vector<Entry>& entries() const { return entries_; }

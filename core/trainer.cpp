@@ -2,10 +2,12 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstring>
 #include <set>
 
 #include "core/learning_rate.hpp"
 #include "core/trainer_state.hpp"
+#include "kernels/elementwise.hpp"
 
 namespace lorashard::core {
 namespace {
@@ -63,14 +65,22 @@ Cutting cut_batch(const Config& config, const dist::Mesh& mesh) {
   return {share, microbatch};
 }
 
-// Sequences [first, first + count) of `rows`, whose first row is number `offset` of the global batch.
-Microbatch microbatch_of(const Rows& rows, Index first, Index count, Index length, Index offset) {
+// Ids and labels of some rows on the device.
+struct Input {
+  kernels::Integers ids, labels;
+  Input(kernels::Device& device, const Rows& rows, Index first, Index count)
+      : ids(device, Category::activation, std::span(rows.ids).subspan(first, count)),
+        labels(device, Category::activation, std::span(rows.labels).subspan(first, count)) {}
+};
+
+// Sequences [first, first + count) of an input whose first row is number `offset` of the global batch.
+Microbatch microbatch_of(const Input& input, Index first, Index count, Index length, Index offset) {
   Microbatch m;
   m.sequences = count;
   m.length = length;
   m.first_sequence = offset + first;
-  m.ids = kernels::TokenIds(rows.ids).subspan(first * length, m.rows());
-  m.labels = kernels::Labels(rows.labels).subspan(first * length, m.rows());
+  m.ids = input.ids.view().subspan(first * length, m.rows());
+  m.labels = input.labels.view().subspan(first * length, m.rows());
   return m;
 }
 
@@ -95,12 +105,17 @@ Trainer::State::State(const Config& job, kernels::Device& device, dist::Mesh& me
       base(open_base(job)),
       base_digest(base ? base->digest().hex() : ""),
       context(make_context(job, device, mesh)),
+      totals(device, Category::workspace, DType::f64, 1, 2),
+      all_totals(device, Category::workspace, DType::f64, mesh.world().size(), 2),
+      control(device, Category::workspace, DType::f64, 1, kernels::StepControl::columns),
       plan(make_plan(job)),
       parameters(context, plan, tensors_here(job, mesh), base.get(), job.adapter.seed),
       pipeline(context, parameters, plan, job.mesh),
       optimizer(context, parameters, job.optimizer) {
   cut_batch(job, mesh);
   load_initial_adapters();
+  kernels::fill(device, control, 0);
+  for (auto& readback : readbacks) readback = device.make_readback(control.view().bytes());
 }
 
 Trainer::Trainer(const Config& config, kernels::Device& device, dist::Mesh& mesh)
@@ -114,46 +129,72 @@ Index Trainer::trained_parameters() const { return core::trained_parameters(stat
 Index Trainer::reduced_bytes() const { return state_->optimizer.reduced_bytes(); }
 const std::string& Trainer::base_digest() const { return state_->base_digest; }
 
+Index Trainer::under_way() const { return static_cast<Index>(state_->under_way.size()); }
+
 StepReport Trainer::step(const Dataset& data) {
+  begin(data);
+  return finish();
+}
+
+void Trainer::begin(const Dataset& data) {
   State& s = *state_;
-  kernels::Profile& profile = s.context.device.profile();
+  kernels::Device& device = s.context.device;
   const TrainConfig& train = s.config.train;
   const Cutting cutting = cut_batch(s.config, s.context.mesh);
-  const Index first = cutting.share * s.context.mesh.point().data;
+  const Index first = cutting.share * s.context.mesh.point().data, length = data.length();
+  if (s.under_way.size() == s.readbacks.size()) fail(Failure::other, "a third step was begun before the first was finished");
 
   // Every rank knows the whole batch, so the number of scored tokens needs no message.
   Rows rows;
   {
-    const PhaseScope input(profile, Phase::input);
+    const PhaseScope input(device.profile(), Phase::input);
     rows = data.batch(s.steps_done, train.batch, 0, train.batch);
   }
   const Index scored = rows.scored();
   if (scored == 0) fail(Failure::configuration, text(data.path(), ": step ", s.steps_done, " has no scored token"));
-
+  const Input input(device, rows, first * length, cutting.share * length);
   std::vector<Microbatch> microbatches;
-  for (Index at = first; at < first + cutting.share; at += cutting.microbatch) {
-    microbatches.push_back(microbatch_of(rows, at, cutting.microbatch, data.length(), 0));
+  for (Index at = 0; at < cutting.share; at += cutting.microbatch) {
+    microbatches.push_back(microbatch_of(input, at, cutting.microbatch, length, first));
     microbatches.back().step = s.steps_done;
     microbatches.back().loss_scale = 1.0f / static_cast<float>(scored);
   }
 
+  const Matrix loss = s.totals.view().col_range(0, 1), squares = s.totals.view().col_range(1, 1);
+  kernels::fill(device, s.totals, 0);
   s.optimizer.zero_gradients();
-  const double loss_sum = s.pipeline.train(microbatches);
+  s.pipeline.train(microbatches, loss, [&s](Index layer) { s.optimizer.layer_done(layer); });
   s.optimizer.reduce();
 
-  const PhaseScope optimizer(profile, Phase::optimizer);
-  const auto [loss, squares] = sums_over(s.context.mesh.world(), speaks_for_loss(s.context.mesh) ? loss_sum : 0,
-                                         s.optimizer.sum_of_squares());
-  StepReport report{s.steps_done, loss / static_cast<double>(scored), std::sqrt(squares),
-                    learning_rate(s.config.optimizer, s.steps_done, train.steps), train.batch * data.length()};
+  const PhaseScope optimizer(device.profile(), Phase::optimizer);
+  if (!speaks_for_loss(s.context.mesh)) kernels::fill(device, loss, 0);
+  s.optimizer.add_squares(squares);
+  s.context.mesh.world().all_gather(s.totals, s.all_totals);
+  kernels::finish_step(device, {s.all_totals, 1 / static_cast<double>(scored), s.config.optimizer.clip, s.control});
+  const double lr = learning_rate(s.config.optimizer, s.steps_done, train.steps);
+  s.optimizer.update(lr, s.control, s.steps_done + 1);
+  s.readbacks[s.steps_done % 2]->start(s.control);
+  s.under_way.push_back({s.steps_done, 0, 0, lr, train.batch * length});
+  ++s.steps_done;
+}
+
+StepReport Trainer::finish() {
+  State& s = *state_;
+  if (s.under_way.empty()) fail(Failure::other, "no step is under way");
+  StepReport report = s.under_way.front();
+  std::array<double, kernels::StepControl::columns> control;
+  const std::span<const std::byte> bytes = s.readbacks[report.step % 2]->wait();
+  std::memcpy(control.data(), bytes.data(), sizeof control);
+  s.under_way.pop_front();
+  report.loss = control[kernels::StepControl::loss];
+  report.grad_norm = control[kernels::StepControl::grad_norm];
   if (!std::isfinite(report.loss) || !std::isfinite(report.grad_norm)) {
+    s.steps_done = report.step;
+    s.under_way.clear();
+    kernels::fill(s.context.device, s.control, 0);  // behind the steps that must change nothing: a load may follow
     fail(Failure::numerics, text("step ", report.step, ": found loss ", report.loss, " and gradient norm ",
                                  report.grad_norm, ", expected finite values; nothing was updated"));
   }
-  const double clip = s.config.optimizer.clip;
-  const double scale = clip > 0 ? std::min(1.0, clip / (report.grad_norm + 1e-6)) : 1.0;
-  s.optimizer.update(report.lr, scale, s.steps_done + 1);
-  ++s.steps_done;
   return report;
 }
 
@@ -161,15 +202,20 @@ Evaluation Trainer::evaluate(const Dataset& data) {
   State& s = *state_;
   const dist::Mesh& mesh = s.context.mesh;
   const Index microbatch = cut_batch(s.config, mesh).microbatch, round = microbatch * mesh.extents().data;
-  double loss_sum = 0;
+  kernels::Device& device = s.context.device;
+  const Matrix loss_total = s.totals.view().col_range(0, 1);
+  kernels::fill(device, loss_total, 0);
   Index scored = 0;
   for (Index at = microbatch * mesh.point().data; at < data.rows(); at += round) {
     const Rows rows = data.in_order(at, std::min(microbatch, data.rows() - at));
-    Microbatch m = microbatch_of(rows, 0, std::min(microbatch, data.rows() - at), data.length(), at);
+    const Input input(device, rows, 0, static_cast<Index>(rows.ids.size()));
+    Microbatch m = microbatch_of(input, 0, std::min(microbatch, data.rows() - at), data.length(), at);
     m.training = false;
-    loss_sum += s.pipeline.evaluate(m);
+    s.pipeline.evaluate(m, loss_total);
     scored += rows.scored();
   }
+  double loss_sum = 0;
+  kernels::download(device, loss_total, kernels::view(&loss_sum, 1, 1));
   const bool speaks = speaks_for_loss(mesh);
   const auto [loss, count] = sums_over(mesh.world(), speaks ? loss_sum : 0, speaks ? static_cast<double>(scored) : 0);
   return {count > 0 ? loss / count : 0, static_cast<Index>(count)};

@@ -32,10 +32,17 @@ class Trainer {
   Trainer(const Config& config, kernels::Device& device, dist::Mesh& mesh);
   ~Trainer();
 
+  // Steps begun; all but those under way are reported.
   Index steps_done() const;
   // One optimizer step on the batch of steps_done(). Collective. Throws Failure::numerics on a loss or norm that is not
   // finite, before anything is changed.
   StepReport step(const Dataset& data);
+  // The same in two halves, so that a device with a queue never waits for the host: begin() queues a step, finish() waits
+  // for the oldest one under way. At most two are under way. A step that is not finite changes nothing, nor does any
+  // that was begun after it.
+  void begin(const Dataset& data);
+  StepReport finish();
+  Index under_way() const;
   // Loss over the whole set, in file order. Collective; changes nothing.
   Evaluation evaluate(const Dataset& data);
 

@@ -5,6 +5,7 @@
 
 #include "core/adapter_file.hpp"
 #include "core/checkpoint.hpp"
+#include "core/host_copy.hpp"
 #include "core/options.hpp"
 #include "core/trainer_state.hpp"
 #include "kernels/elementwise.hpp"
@@ -92,6 +93,7 @@ void Trainer::State::expect_entries(const CheckpointReader& reader) const {
 
 Index Trainer::save(const std::string& path) const {
   State& s = *state_;
+  kernels::Device& device = s.context.device;
   std::vector<CheckpointEntry> entries;
   const auto trained = s.trained();
   for (const auto& t : trained) {
@@ -105,14 +107,14 @@ Index Trainer::save(const std::string& path) const {
     if (const int number = s.replicated_number(t.name); number >= 0) {
       if (!s.speaks()) continue;
       ReplicatedGroup& group = s.parameters.replicated();
-      writer.write(t.name, whole(t.rows), whole(t.cols), group.value(number));
-      writer.write(t.name + kFirstMoment, whole(t.rows), whole(t.cols), group.first_moment(number));
-      writer.write(t.name + kSecondMoment, whole(t.rows), whole(t.cols), group.second_moment(number));
+      writer.write(t.name, whole(t.rows), whole(t.cols), HostCopy(device, group.value(number)));
+      writer.write(t.name + kFirstMoment, whole(t.rows), whole(t.cols), HostCopy(device, group.first_moment(number)));
+      writer.write(t.name + kSecondMoment, whole(t.rows), whole(t.cols), HostCopy(device, group.second_moment(number)));
     } else if (DenseParameter* p = s.dense(t.name)) {
       const auto write = [&](const std::string& name, ConstMatrix share) {
         const Tensor flat = p->whole_of(s.context, share);
         if (s.context.mesh.point().data == 0 && s.writes(t.name)) {
-          writer.write(name, p->row_cut(), p->col_cut(), shaped(flat, *p));
+          writer.write(name, p->row_cut(), p->col_cut(), HostCopy(device, shaped(flat, *p)));
         }
       };
       write(t.name, p->has_master() ? p->master_share() : p->value_share());
@@ -141,21 +143,24 @@ void Trainer::load(const std::string& path) {
                                       " of ", s.config.model.base));
   }
   s.expect_entries(reader);
+  const auto read = [&](const std::string& name, const dist::AxisCut& rows, const dist::AxisCut& cols, Matrix to) {
+    fill_from_host(s.context.device, to, [&](Matrix host) { reader.read(name, rows, cols, host); });
+  };
   const auto trained = s.trained();
   for (const auto& t : trained) {
     if (const int number = s.replicated_number(t.name); number >= 0) {
       ReplicatedGroup& group = s.parameters.replicated();
-      reader.read(t.name, whole(t.rows), whole(t.cols), group.value(number));
-      reader.read(t.name + kFirstMoment, whole(t.rows), whole(t.cols), group.first_moment(number));
-      reader.read(t.name + kSecondMoment, whole(t.rows), whole(t.cols), group.second_moment(number));
+      read(t.name, whole(t.rows), whole(t.cols), group.value(number));
+      read(t.name + kFirstMoment, whole(t.rows), whole(t.cols), group.first_moment(number));
+      read(t.name + kSecondMoment, whole(t.rows), whole(t.cols), group.second_moment(number));
     } else if (DenseParameter* p = s.dense(t.name)) {
       Tensor slice(s.context.device, Category::workspace, DType::f32, p->row_cut().local_extent(),
                    p->col_cut().local_extent());
-      reader.read(t.name, p->row_cut(), p->col_cut(), slice);
+      read(t.name, p->row_cut(), p->col_cut(), slice);
       p->set_value(s.context, slice);
-      reader.read(t.name + kFirstMoment, p->row_cut(), p->col_cut(), slice);
+      read(t.name + kFirstMoment, p->row_cut(), p->col_cut(), slice);
       p->take_share(s.context, slice, p->first_moment());
-      reader.read(t.name + kSecondMoment, p->row_cut(), p->col_cut(), slice);
+      read(t.name + kSecondMoment, p->row_cut(), p->col_cut(), slice);
       p->take_share(s.context, slice, p->second_moment());
     }
   }
@@ -170,8 +175,8 @@ void Trainer::State::load_initial_adapters() {
     for (const AdapterPair& pair : read_adapter(path, context.shape)) {
       AdapterSpec spec{pair.layer, pair.target, pair.rank, pair.alpha, pair.in, pair.out};
       if (replicated_number(spec.a_name()) < 0) continue;
-      kernels::copy(context.device, kernels::view(pair.a.data(), pair.rank, pair.in), group.value(parameters.adapter_a(spec)));
-      kernels::copy(context.device, kernels::view(pair.b.data(), pair.out, pair.rank), group.value(parameters.adapter_b(spec)));
+      kernels::upload(context.device, kernels::view(pair.a.data(), pair.rank, pair.in), group.value(parameters.adapter_a(spec)));
+      kernels::upload(context.device, kernels::view(pair.b.data(), pair.out, pair.rank), group.value(parameters.adapter_b(spec)));
     }
     return;
   }
@@ -182,8 +187,10 @@ void Trainer::State::load_initial_adapters() {
                                       " of ", config.model.base));
   }
   for (const AdapterSpec& spec : parameters.adapters()) {
-    reader.read(spec.a_name(), whole(spec.rank), whole(spec.in), group.value(parameters.adapter_a(spec)));
-    reader.read(spec.b_name(), whole(spec.out), whole(spec.rank), group.value(parameters.adapter_b(spec)));
+    fill_from_host(context.device, group.value(parameters.adapter_a(spec)),
+                   [&](Matrix host) { reader.read(spec.a_name(), whole(spec.rank), whole(spec.in), host); });
+    fill_from_host(context.device, group.value(parameters.adapter_b(spec)),
+                   [&](Matrix host) { reader.read(spec.b_name(), whole(spec.out), whole(spec.rank), host); });
   }
 }
 
@@ -195,11 +202,14 @@ void Trainer::export_base(const std::string& path) const {
   BaseFileWriter writer(path, s.context.shape, DType::f32, s.context.mesh.world());
   for (const TensorInfo& info : tensor_table(s.context.shape)) {
     if (const int number = s.replicated_number(info.name); number >= 0) {
-      if (s.speaks()) writer.write(info, whole(info.rows), whole(info.cols), s.parameters.replicated().value(number));
+      if (s.speaks()) {
+        writer.write(info, whole(info.rows), whole(info.cols),
+                     HostCopy(s.context.device, s.parameters.replicated().value(number)));
+      }
     } else if (DenseParameter* p = s.dense(info.name)) {
       const Tensor flat = p->whole_of(s.context, p->has_master() ? p->master_share() : p->value_share());
       if (s.context.mesh.point().data == 0 && s.writes(info.name)) {
-        writer.write(info, p->row_cut(), p->col_cut(), shaped(flat, *p));
+        writer.write(info, p->row_cut(), p->col_cut(), HostCopy(s.context.device, shaped(flat, *p)));
       }
     }
   }
@@ -220,18 +230,26 @@ static void put(const dist::AxisCut& rows, const dist::AxisCut& cols, ConstMatri
 
 std::vector<Trainer::NamedValues> Trainer::collect(bool gradients) const {
   State& s = *state_;
+  kernels::Device& device = s.context.device;
   std::vector<NamedValues> list;
   for (const auto& t : s.trained()) {
     NamedValues named{t.name, t.rows, t.cols, std::vector<float>(t.rows * t.cols)};
     if (const int number = s.replicated_number(t.name); number >= 0) {
       ReplicatedGroup& group = s.parameters.replicated();
-      if (s.speaks()) put(whole(t.rows), whole(t.cols), gradients ? group.gradient(number) : group.value(number), named);
+      const Matrix own = gradients ? group.gradient(number) : group.value(number);
+      if (s.speaks()) put(whole(t.rows), whole(t.cols), HostCopy(device, own), named);
     } else if (DenseParameter* p = s.dense(t.name)) {
       const Matrix share = gradients ? p->gradient_share() : p->has_master() ? p->master_share() : p->value_share();
       const Tensor flat = p->whole_of(s.context, share);
-      if (s.context.mesh.point().data == 0 && s.writes(t.name)) put(p->row_cut(), p->col_cut(), shaped(flat, *p), named);
+      if (s.context.mesh.point().data == 0 && s.writes(t.name)) {
+        put(p->row_cut(), p->col_cut(), HostCopy(device, shaped(flat, *p)), named);
+      }
     }
-    s.context.mesh.world().all_reduce(kernels::view(named.values.data(), 1, t.rows * t.cols));
+    const Matrix values = kernels::view(named.values.data(), 1, t.rows * t.cols);
+    Tensor sum(device, Category::workspace, DType::f32, 1, t.rows * t.cols);
+    kernels::upload(device, values, sum);
+    s.context.mesh.world().all_reduce(sum);
+    kernels::download(device, sum, values);
     list.push_back(std::move(named));
   }
   return list;

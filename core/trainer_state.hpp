@@ -1,6 +1,9 @@
 // What a Trainer holds; shared by the pages that implement it.
 #pragma once
 
+#include <array>
+#include <deque>
+
 #include "core/checkpoint.hpp"
 #include "core/optimizer.hpp"
 #include "core/pipeline.hpp"
@@ -33,11 +36,17 @@ struct Trainer::State {
   std::unique_ptr<BaseFile> base;
   std::string base_digest;
   Context context;
+  // On the device: this rank's (loss, sum of squares), those of all ranks, and what finish_step made of them. Made before
+  // everything else, so that they are part of every peak.
+  Tensor totals, all_totals, control;
   TrainingPlan plan;
   Parameters parameters;
   Pipeline pipeline;
   Optimizer optimizer;
   Index steps_done = 0;
+
+  std::array<std::unique_ptr<kernels::Readback>, 2> readbacks;  // of control, by step mod 2
+  std::deque<StepReport> under_way;                             // loss and norm are still to come
 };
 
 }  // namespace lorashard::core

@@ -11,6 +11,7 @@ using kernels::text;
 
 Ceiling measure_ceiling(kernels::Device& device, double covered) {
   Ceiling ceiling;
+  ceiling.library = kernels::library_name(device);
   double all_flops = 0, measured_flops = 0;
   for (const auto& [shape, calls] : device.profile().products()) {
     const double flops = 2.0 * static_cast<double>(shape.m) * static_cast<double>(shape.n) *
@@ -33,7 +34,8 @@ Ceiling measure_ceiling(kernels::Device& device, double covered) {
 std::string ceiling_table(const Ceiling& ceiling, kernels::Index steps) {
   double all_flops = 0;
   for (const Ceiling::Row& row : ceiling.rows) all_flops += row.flops;
-  std::vector<std::vector<std::string>> rows{{"products, rank 0", "calls a step", "share of work", "oneDNN GFLOP/s"}};
+  std::vector<std::vector<std::string>> rows{{"products, rank 0", "calls a step", "share of work",
+                                             ceiling.library + " GFLOP/s"}};
   for (const Ceiling::Row& row : ceiling.rows)
     rows.push_back({text("  ", row.shape.m, " x ", row.shape.n, " x ", row.shape.k, " ", name(row.shape.dtype)),
                     fixed_text(static_cast<double>(row.calls) / static_cast<double>(steps), 1),

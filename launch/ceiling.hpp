@@ -1,4 +1,4 @@
-// What oneDNN alone would need for the products that a device's profile has counted.
+// What the library (oneDNN, cuBLASLt) alone would need for the products that a device's profile has counted.
 #pragma once
 
 #include <string>
@@ -13,8 +13,9 @@ struct Ceiling {
     kernels::ProductShape shape;
     kernels::Index calls = 0;
     double flops = 0;
-    double gflops = 0;  // of oneDNN by itself; 0: not measured
+    double gflops = 0;  // of the library by itself; 0: not measured
   };
+  std::string library;
   std::vector<Row> rows;  // the most work first
   double library_s = 0;   // for all products at the measured speeds
   double product_s = 0;   // what they took

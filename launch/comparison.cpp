@@ -64,6 +64,10 @@ std::vector<std::pair<std::string, Cell>> rows_for(const boost::json::object& fi
   };
   add("method", [](const boost::json::object& run) { return std::string(run.at("method").as_string()); });
   add("mesh", [](const boost::json::object& run) { return std::string(run.at("mesh").as_string()); });
+  add("device", [](const boost::json::object& run) {  // runs of older versions do not say
+    const boost::json::value* device = run.if_contains("device");
+    return device ? std::string(device->as_string()) : std::string("-");
+  });
   add("trained parameters", count("trained_parameters"));
   add("steps", count("steps"));
   add("tokens/s", count("tokens_per_s"));

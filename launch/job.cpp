@@ -78,17 +78,26 @@ JobData open_data(const core::Config& config) {
   return data;
 }
 
-std::unique_ptr<kernels::Device> make_device(const Job& job) {
+std::unique_ptr<kernels::Device> make_device(const Job& job, dist::Runtime& runtime) {
   switch (job.config.device.kind) {
     case DeviceKind::host:
       return kernels::make_host_device(job.threads);
     case DeviceKind::meta:
-      return kernels::make_meta_device();
+      return kernels::make_meta_device(job.target);
     case DeviceKind::cuda:
       break;
   }
-  fail(Failure::configuration,
-       "device.kind: found cuda, but this program was built without CUDA; expected host or meta");
+  const int count = kernels::cuda_device_count();
+  if (count == 0) fail(Failure::configuration, text("device.kind: found cuda, but there is no GPU here (this program is built ",
+                                                    kernels::cuda_build(), "); expected host or meta"));
+  return kernels::make_cuda_device(runtime.gpu(count, job.config.device.oversubscribe), job.config.device.tf32);
+}
+
+std::string device_text(const Job& job) {
+  const DeviceKind kind = job.config.device.kind;
+  if (kind == DeviceKind::cuda) return text(name(kind), " (", kernels::cuda_build(), ")");
+  if (kind == DeviceKind::meta) return text(name(kind), " for ", name(job.target));
+  return name(kind);
 }
 
 std::string describe(const Job& job, core::Index trained_parameters, const JobData& data) {
@@ -102,17 +111,16 @@ std::string describe(const Job& job, core::Index trained_parameters, const JobDa
     valid += text(valid.empty() ? "; held out " : ", ", set.path(), " (", count_text(set.rows()), " rows)");
   const std::string source = config.model.base.empty() ? "from nothing" : "from " + config.model.base;
   const std::string method = full ? "every weight" : describe_adapters(config.adapter);
-  const std::string precision = !bf16 ? "fp32"
-                                : config.device.kind == DeviceKind::meta
-                                    ? "bf16"
-                                    : "bf16, products in " + kernels::host_bf16_path();
+  const bool on_host = config.device.kind == DeviceKind::host;
+  const std::string precision =
+      !bf16 ? "fp32" : on_host ? "bf16, products in " + kernels::host_bf16_path() : std::string("bf16");
   return text(
       "model    ", shape.family, ", ", shape.layers, " layers, width ", shape.width, ", ", shape.heads,
       " heads, vocabulary ", shape.vocab, ": ", count_text(parameter_count(shape)), " parameters, ", source, "\n",
       "trained  ", method, ": ", count_text(trained_parameters), " parameters (", fixed_text(share, share < 1 ? 3 : 1),
       " %)\n", "data     ", data.train.path(), " (", count_text(data.train.rows()), " rows of ", data.train.length(),
       " tokens)", valid, "\n", "mesh     ", to_string(job.extents), " (tensor x pipeline x data), ", job.threads,
-      job.threads == 1 ? " thread" : " threads", " a rank, device ", name(config.device.kind), ", ", precision, "\n");
+      job.threads == 1 ? " thread" : " threads", " a rank, device ", device_text(job), ", ", precision, "\n");
 }
 
 }  // namespace lorashard::launch

@@ -16,6 +16,7 @@ struct Job {
   core::Config config;  // complete: the model's extents and the rows' length are known
   dist::MeshExtents extents;
   int threads = 1;  // of this rank
+  kernels::DeviceKind target = kernels::DeviceKind::host;  // with device.kind = meta: what is planned for
 };
 
 // Completes and checks the keys against the base file and `ranks`. Collective over all ranks of the runtime.
@@ -34,7 +35,11 @@ struct JobData {
 };
 JobData open_data(const core::Config& config);
 
-std::unique_ptr<kernels::Device> make_device(const Job& job);
+// The job's device for this rank: on cuda the GPU of its number among the ranks of its host. Collective.
+std::unique_ptr<kernels::Device> make_device(const Job& job, dist::Runtime& runtime);
+
+// "host", "cuda (CUDA 13.0.48 for sm_90)" or, for a plan, "meta for cuda".
+std::string device_text(const Job& job);
 
 // A few lines on what is about to run.
 std::string describe(const Job& job, core::Index trained_parameters, const JobData& data);

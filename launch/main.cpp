@@ -5,6 +5,7 @@
 
 #include "core/option_values.hpp"
 #include "core/quote.hpp"
+#include "dist/nccl_communicator.hpp"
 #include "launch/machine.hpp"
 #include "launch/subcommands.hpp"
 
@@ -29,6 +30,11 @@ std::string overview() {
     lines += left + subcommand.summary + "\n";
   }
   return lines + "\nlorashard <subcommand> --help lists its options. --version prints the version.\n";
+}
+
+std::string version() {
+  const std::string nccl = dist::nccl_version();
+  return text("lorashard ", LORASHARD_VERSION, ", ", kernels::cuda_build(), nccl.empty() ? "" : ", ", nccl);
 }
 
 const launch::Subcommand* find_subcommand(const std::string& name) {
@@ -56,7 +62,7 @@ int main(int argc, char** argv) {
   launch::bound_thread_spinning(argv);
   const std::string first = argc > 1 ? argv[1] : "--help";
   if (first == "--help" || first == "-h" || first == "help") return std::fputs(overview().c_str(), stdout), 0;
-  if (first == "--version") return std::puts("lorashard " LORASHARD_VERSION), 0;
+  if (first == "--version") return std::puts(version().c_str()), 0;
   const launch::Subcommand* subcommand = find_subcommand(first);
   if (!subcommand) {
     std::vector<std::string> names;

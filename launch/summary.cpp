@@ -106,7 +106,7 @@ std::string speed_text(const RunFigures& run) {
                 run.steps - run.first_step, " steps\n");
   lines += text("reduction   ", bytes_text(run.ranks[0].reduced_bytes), " of gradients a step on rank 0\n");
   if (run.ceiling_share > 0)
-    lines += text("ceiling     products at ", fixed_text(run.ceiling_share, 2), " of what oneDNN alone reaches here\n");
+    lines += text("ceiling     products at ", fixed_text(run.ceiling_share, 2), " of what ", run.library, " alone reaches here\n");
   return lines;
 }
 
@@ -129,6 +129,7 @@ std::string summary_json(const Job& job, const RunFigures& run) {
   root["trained_parameters"] = run.trained_parameters;
   root["mesh"] = to_string(job.extents);
   root["ranks"] = job.extents.ranks();
+  root["device"] = device_text(job);
   root["threads"] = job.threads;
   root["precision"] = name(job.config.train.precision);
   root["steps"] = run.steps;

@@ -34,7 +34,8 @@ struct RunFigures {
   double step_s = 0;                      // spent in its optimizer steps
   double loss = 0;                        // of the last step
   core::Index checkpoint_bytes = 0;
-  double ceiling_share = 0;  // of the products' speed in oneDNN's own (rank 0); 0: not measured
+  double ceiling_share = 0;  // of the products' speed in the library's own (rank 0); 0: not measured
+  std::string library;       // whose
   std::string result;        // the file made
   std::vector<core::NamedLoss> before, after;
   std::vector<RankFigures> ranks;

@@ -83,26 +83,44 @@ void save_checkpoint(Session& session) {
   session.directory.prune(session.job.config.run.keep);
 }
 
+// True when nothing but the next step is to come after `done` steps: no evaluation, no checkpoint, no end. Then that step
+// is begun before the one in hand is reported, and a device with a queue does not wait for the host.
+bool may_run_ahead(const core::Config& config, Index done) {
+  if (config.device.kind != kernels::DeviceKind::cuda) return false;
+  const Index evaluate = config.train.evaluate_every, checkpoint = config.run.checkpoint_every;
+  return done < config.train.steps && (evaluate == 0 || done % evaluate != 0) && (checkpoint == 0 || done % checkpoint != 0);
+}
+
 // All steps that are left. False when the system asked to stop before the last one; the state is saved either way.
 bool run_steps(Session& session) {
-  const core::TrainConfig& job = session.job.config.train;
-  const Index every = session.job.config.run.checkpoint_every, first = session.trainer.steps_done();
+  const core::Config& config = session.job.config;
+  const core::TrainConfig& job = config.train;
+  core::Trainer& trainer = session.trainer;
+  const Index every = config.run.checkpoint_every, first = trainer.steps_done();
   const bool speaks = session.mesh.rank() == 0;
   std::optional<core::MetricsFile> metrics;
   on_first_rank(session.mesh.world(),
                 [&] { return metrics.emplace(session.directory.file("metrics.jsonl"), first), 0.0; });
   if (first == 0) say_losses(session.progress, 0, session.figures.before = evaluate(session));
   if (first == job.steps) session.figures.after = evaluate(session);  // stopped between the last step and its summary
+  bool stop = false;
+  Clock::time_point start = Clock::now();
   for (Index step = first; step < job.steps; ++step) {
-    const Clock::time_point start = Clock::now();
-    const core::StepReport report = session.trainer.step(session.data.train);
+    if (trainer.under_way() == 0) {
+      start = Clock::now();
+      trainer.begin(session.data.train);
+    }
+    const Index done = step + 1;
+    const bool ahead = !stop && may_run_ahead(config, done);
+    if (ahead) trainer.begin(session.data.train);
+    const core::StepReport report = trainer.finish();
     const double seconds = seconds_since(start);
+    start = Clock::now();
     session.figures.step_s += seconds;
     session.figures.tokens += report.tokens;
     session.figures.loss = report.loss;
     session.progress.step(report, seconds);
 
-    const Index done = step + 1;
     std::vector<core::NamedLoss> losses;
     if (done == job.steps || (job.evaluate_every > 0 && done % job.evaluate_every == 0)) losses = evaluate(session);
     say_losses(session.progress, done, losses);
@@ -110,7 +128,8 @@ bool run_steps(Session& session) {
       metrics->append(report, seconds, step == 0 ? session.figures.before : std::vector<core::NamedLoss>{}, losses);
     if (done == job.steps) session.figures.after = losses;
 
-    const bool stop = stop_was_asked(session.mesh.world()) && done < job.steps;
+    stop = (stop || stop_was_asked(session.mesh.world())) && done < job.steps;
+    if (ahead) continue;  // the state is that of the step begun
     if (stop || done == job.steps || (every > 0 && done % every == 0)) save_checkpoint(session);
     if (stop) return false;
   }
@@ -157,13 +176,17 @@ void finish(Session& session, kernels::Device& device) {
   session.figures.steps = session.trainer.steps_done();
   const RankFigures mine = figures_of(device, session.trainer.reduced_bytes());
   session.figures.ranks = gather_figures(session.mesh.world(), mine);
-  if (session.figures.step_s > kWorthCeiling_s) session.figures.ceiling_share = measure_ceiling(device).share();
+  if (session.figures.step_s > kWorthCeiling_s) {
+    const Ceiling ceiling = measure_ceiling(device);
+    session.figures.ceiling_share = ceiling.share();
+    session.figures.library = ceiling.library;
+  }
   on_first_rank(session.mesh.world(), [&] { return write_summary(session), 0.0; });
   session.progress.say(summary_text(session.figures));
 }
 
 int run(dist::Runtime& runtime, const Job& job) {
-  const std::unique_ptr<kernels::Device> device = make_device(job);
+  const std::unique_ptr<kernels::Device> device = make_device(job, runtime);
   dist::Mesh mesh = runtime.make_mesh(*device, job.extents);
   std::optional<JobData> data;
   together(mesh.world(), [&] { data = open_data(job.config); });
@@ -202,6 +225,7 @@ const Syntax& train_syntax() {
       .usage = "[mpirun -np N] lorashard train --config <file> [--section.key value ...]",
       .about = "Runs a job. Results go to run.dir; a job that was interrupted continues there.",
       .options = {{"ranks", "n", "with device.kind = meta: ranks to count for, in this one process"},
+                  {"target", "host|cuda", "with device.kind = meta: the device to plan for (host)"},
                   {"json", "", "with device.kind = meta: print one JSON object"}},
       .job_keys = true};
   return syntax;

@@ -32,9 +32,18 @@ int ranks_of(const core::Config& config, const Arguments& arguments) {
   return static_cast<int>(*ranks);
 }
 
+kernels::DeviceKind target_of(const Arguments& arguments) {
+  const std::string target = arguments.value("target", "host");
+  if (target == "cuda") return kernels::DeviceKind::cuda;
+  if (target != "host")
+    fail(Failure::configuration,
+         text("command line: --target: found ", core::in_quotes(target), ", expected host or cuda"));
+  return kernels::DeviceKind::host;
+}
+
 // One training step of one rank, and an evaluation when the job has held-out data.
 RankFigures count_rank(const Job& job, const JobData& data, int rank, Index& trained_parameters) {
-  const std::unique_ptr<kernels::Device> device = kernels::make_meta_device();
+  const std::unique_ptr<kernels::Device> device = kernels::make_meta_device(job.target);
   dist::Mesh mesh = dist::make_meta_mesh(*device, job.extents, rank);
   core::Trainer trainer(job.config, *device, mesh);
   trained_parameters = trainer.trained_parameters();
@@ -71,6 +80,7 @@ int train_on_meta(dist::Runtime& runtime, const Arguments& arguments) {
     if (!std::filesystem::exists(path)) config.data.valid.clear();
   const int ranks = ranks_of(config, arguments);
   Job job = make_job(std::move(config), ranks);
+  job.target = target_of(arguments);
   std::optional<SyntheticTokens> tokens;
   if (job.config.data.train.empty()) {
     tokens.emplace(job.config.model.shape.vocab, job.config.data.length, 1);

@@ -1,0 +1,40 @@
+// Device memory as files see it. On the host device it is that memory itself; elsewhere a copy in host memory, of one
+// tensor at a time. On meta there is nothing to read or write.
+#pragma once
+
+#include <vector>
+
+#include "kernels/device.hpp"
+
+namespace lorashard::core {
+
+// A matrix to be written to a file.
+class HostCopy {
+ public:
+  HostCopy(kernels::Device& device, kernels::ConstMatrix from) : view_(from) {
+    if (device.kind() != kernels::DeviceKind::cuda) return;
+    memory_.resize(static_cast<std::size_t>(from.bytes()));
+    const kernels::Matrix copy(memory_.data(), from.dtype, from.rows, from.cols, from.cols);
+    download(device, from, copy);
+    view_ = copy;
+  }
+  operator kernels::ConstMatrix() const { return view_; }
+  const kernels::ConstMatrix& view() const { return view_; }
+
+ private:
+  std::vector<std::byte> memory_;
+  kernels::ConstMatrix view_;
+};
+
+// read(matrix) fills host memory of to's extents and type, which becomes `to`. Not called on meta.
+template <class Read>
+void fill_from_host(kernels::Device& device, kernels::Matrix to, const Read& read) {
+  if (device.meta()) return;
+  if (device.kind() == kernels::DeviceKind::host) return read(to);
+  std::vector<std::byte> memory(static_cast<std::size_t>(to.bytes()));
+  const kernels::Matrix copy(memory.data(), to.dtype, to.rows, to.cols, to.cols);
+  read(copy);
+  upload(device, copy, to);
+}
+
+}  // namespace lorashard::core
