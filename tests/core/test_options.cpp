@@ -110,8 +110,8 @@ TEST(Options, CanonicalTextReadsBack) {
       "optimizer.beta2 = 0.95\noptimizer.eps = 1e-6\noptimizer.weight_decay = 0\noptimizer.clip = 0\n"
       "optimizer.schedule = cosine\noptimizer.warmup = 1\nmesh.tensor = 2\nmesh.pipeline = 2\nmesh.sequence_parallel = "
       "on\n"
-      "mesh.schedule = gpipe\nmesh.chunks = 2\ndevice.kind = meta\ndevice.threads = 3\ndevice.hardware = h\nrun.dir = "
-      "r\n"
+      "mesh.schedule = gpipe\nmesh.chunks = 2\ndevice.kind = meta\ndevice.threads = 3\ndevice.hardware = h\n"
+      "device.oversubscribe = yes\ndevice.tf32 = yes\nrun.dir = r\n"
       "run.checkpoint_every = 1\nrun.keep = 1\nrun.resume = never\n";
   const Config config = parse_config(job, "job", {});
   const std::string canonical = canonical_text(config);

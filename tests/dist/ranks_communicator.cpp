@@ -29,6 +29,10 @@ class Verbs : public testing::TestWithParam<Index> {
   }
   int rank() const { return group_->rank(); }
   int size() const { return group_->size(); }
+  static std::byte* bytes(std::vector<double>& values) { return reinterpret_cast<std::byte*>(values.data()); }
+  static Matrix doubles(std::vector<double>& values) {
+    return {bytes(values), kernels::DType::f64, 1, std::ssize(values), std::ssize(values)};
+  }
   // Sum of 1 ... n.
   static Index triangle(Index n) { return n * (n + 1) / 2; }
 
@@ -166,6 +170,69 @@ TEST_P(Verbs, MessagesMatchByTagNotByOrder) {
   for (int tag = 0; tag < 4; ++tag) EXPECT_EQ(in[tag], std::vector<float>(17, static_cast<float>(10 * before + tag)));
 }
 
+// Receives are begun before anything was sent, in another order than the sends, and hold what was sent after wait().
+TEST_P(Verbs, ReceivesBegunAheadOfTheSends) {
+  const Index n = 1003;
+  const int next = (rank() + 1) % size(), before = (rank() + size() - 1) % size();
+  const std::vector<int> tags{3, 0, 2, 1};
+  std::vector<std::vector<double>> out, in(4, std::vector<double>(n, -1));
+  std::vector<std::unique_ptr<Pending>> receives, sends;
+  for (const int tag : tags) receives.push_back(group_->start_receive(doubles(in[tag]), before, tag));
+  for (int tag = 0; tag < 4; ++tag) out.emplace_back(n, 1e300 + 1e285 * (10 * rank() + tag));  // no float holds it
+  for (int tag = 0; tag < 4; ++tag) sends.push_back(group_->send(doubles(out[tag]), next, tag));
+  receives[2]->wait();
+  receives[2]->wait();  // is nothing
+  EXPECT_EQ(in[2], std::vector<double>(n, 1e300 + 1e285 * (10 * before + 2)));
+  receives.clear();  // waits for the others
+  for (int tag = 0; tag < 4; ++tag) EXPECT_EQ(in[tag], std::vector<double>(n, 1e300 + 1e285 * (10 * before + tag)));
+}
+
+TEST_P(Verbs, ReceiveBegunFromOneselfTakesWhatIsSentLater) {
+  std::vector<float> out{1, 2, 3}, in(3);
+  const auto receive = group_->start_receive(view(in.data(), 1, 3), rank(), 8);
+  group_->send(view(out.data(), 1, 3), rank(), 8).reset();
+  out.assign(3, -1);
+  receive->wait();
+  EXPECT_EQ(in, (std::vector<float>{1, 2, 3}));
+  const auto never = group_->start_receive(view(in.data(), 1, 3), rank(), 9);
+  EXPECT_THROW(never->wait(), Error);
+  never->wait();
+  EXPECT_EQ(device_->ledger().current_bytes(), 0);
+}
+
+TEST_P(Verbs, MessageToOneselfKeepsItsType) {
+  std::vector<float> out(4), in(4);
+  std::vector<double> wide(2);
+  const auto sent = group_->send(view(out.data(), 1, 4), rank(), 4);
+  EXPECT_THROW(group_->receive(doubles(wide), rank(), 4), Error);  // 16 bytes both
+  group_->receive(view(in.data(), 2, 2), rank(), 4);               // the same values, cut otherwise
+}
+
+TEST_P(Verbs, StartedSumIsThereAfterTheWait) {
+  for (const Index n : kExtents) {
+    std::vector<float> first(n), second(n);
+    for (Index i = 0; i < n; ++i) first[i] = static_cast<float>((rank() + 1) * (i % 100 + 1));
+    for (Index i = 0; i < n; ++i) second[i] = static_cast<float>(rank() - i);
+    const auto one = group_->start_all_reduce(view(first.data(), 1, n));
+    const auto two = group_->start_all_reduce(view(second.data(), n, 1));
+    two->wait();
+    one->wait();
+    for (Index i = 0; i < n; ++i) EXPECT_EQ(first[i], static_cast<float>(triangle(size()) * (i % 100 + 1))) << i;
+    for (Index i = 0; i < n; ++i) EXPECT_EQ(second[i], static_cast<float>(triangle(size() - 1) - size() * i)) << i;
+  }
+}
+
+TEST_P(Verbs, TotalsAreGatheredAndBroadcastAsDoubles) {
+  std::vector<double> part{rank() + 1e-15, -1.0 * rank()}, whole(2 * size());
+  group_->all_gather(doubles(part), kernels::Matrix(bytes(whole), kernels::DType::f64, size(), 2, 2));
+  for (int r = 0; r < size(); ++r) {
+    EXPECT_EQ(whole[2 * r], r + 1e-15);
+    EXPECT_EQ(whole[2 * r + 1], -1.0 * r);
+  }
+  group_->broadcast(doubles(part), size() - 1);
+  EXPECT_EQ(part[0], size() - 1 + 1e-15);
+}
+
 // A stage that holds several model parts sends to itself, and may wait for the send before it receives.
 TEST_P(Verbs, MessageToOneselfOutlivesTheSendersMemory) {
   std::vector<float> first(5, 1), second(5, 2), in(5);
@@ -224,6 +291,10 @@ TEST_P(Verbs, WrongArgumentsAreNamed) {
   expect([&] { group_->broadcast(m, size()); }, text("peer ", size(), " lies outside the group"));
   expect([&] { group_->send(m, -1, 0); }, "peer -1 lies outside the group");
   expect([&] { group_->receive(m, rank(), -3); }, "tag -3, expected at least 0");
+  expect([&] { group_->start_receive(m, size(), 0); }, text("peer ", size(), " lies outside the group"));
+  expect([&] { group_->start_all_reduce(view(half.data(), 4, 6)); }, "data is bf16, expected fp32");
+  std::vector<double> wide(24);
+  expect([&] { group_->all_reduce(doubles(wide)); }, "data is fp64, expected fp32");
 }
 
 TEST_P(Verbs, MessagesOfAnotherLengthAreErrors) {
@@ -246,6 +317,8 @@ TEST_P(Verbs, EmptyDataIsNothing) {
   group_->broadcast(none, 0);
   group_->send(none, 0, 0)->wait();
   group_->receive(none, 0, 0);
+  group_->start_receive(none, 0, 0)->wait();
+  group_->start_all_reduce(none)->wait();
   EXPECT_TRUE(group_->gather_values({}).empty());
   EXPECT_EQ(device_->profile().entry(Phase::collectives).calls, 0);
 }
@@ -267,6 +340,11 @@ TEST_P(Verbs, MetaCountsWhatMpiCounts) {
     const auto pending = group.send(part, next, 5);
     pending->wait();
     group.receive(whole.view().row_range(0, 2), before, 5);
+    const auto incoming = group.start_receive(whole.view().row_range(0, 2), before, 7);
+    const auto outgoing = group.send(part, next, 7);
+    incoming->wait();
+    outgoing->wait();
+    group.start_all_reduce(whole)->wait();
     const double own = 1;
     group.gather_values({&own, 1});
     group.barrier();
@@ -281,9 +359,9 @@ TEST_P(Verbs, MetaCountsWhatMpiCounts) {
     EXPECT_EQ(real.sent_bytes, plan.sent_bytes);
   }
   const double part_bytes = 48;
-  const double sent = size() == 1 ? 0 : part_bytes * (1 + 2 * size() + (rank() == 0)) + 8;
+  const double sent = size() == 1 ? 0 : part_bytes * (1 + 3 * size() + (rank() == 0)) + 8;
   EXPECT_EQ(device_->profile().entry(Phase::collectives).sent_bytes, sent);
-  EXPECT_EQ(device_->profile().entry(Phase::pipeline).sent_bytes, size() == 1 ? 0 : part_bytes);
+  EXPECT_EQ(device_->profile().entry(Phase::pipeline).sent_bytes, size() == 1 ? 0 : 2 * part_bytes);
   for (int c = 0; c < kernels::kCategoryCount; ++c) {
     const auto category = static_cast<kernels::Category>(c);
     EXPECT_EQ(device_->ledger().peak_bytes(category), meta->ledger().peak_bytes(category)) << name(category);

@@ -88,5 +88,23 @@ TEST(RankRuntime, KnowsItsHost) {
   EXPECT_EQ(runtime().local_rank(), runtime().rank());
 }
 
+TEST(RankRuntime, TakesTheGpuOfItsLocalRank) {
+  EXPECT_EQ(gpu_of(0, 4, 4, false, "a"), 0);
+  EXPECT_EQ(gpu_of(3, 4, 8, false, "a"), 3);
+  EXPECT_EQ(gpu_of(5, 6, 4, true, "a"), 1);
+  EXPECT_EQ(gpu_of(3, 4, 0, false, "a"), 0);  // no GPU at all is refused by make_cuda_device
+  try {
+    gpu_of(0, 4, 2, false, "node7");
+    ADD_FAILURE() << "no error";
+  } catch (const Error& error) {
+    EXPECT_EQ(error.failure(), kernels::Failure::configuration);
+    EXPECT_STREQ(error.what(),
+                 "ranks on host node7: found 4, expected at most 2, its GPUs; device.oversubscribe = true "
+                 "shares them");
+  }
+  EXPECT_EQ(runtime().gpu(runtime().local_size(), false), runtime().local_rank());
+  EXPECT_EQ(runtime().gpu(1, true), 0);
+}
+
 }  // namespace
 }  // namespace lorashard::dist

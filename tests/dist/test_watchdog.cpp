@@ -45,5 +45,28 @@ TEST(Watchdog, LimitZeroAndNoWatchdogNeverReport) {
   EXPECT_EQ(reports, 0);
 }
 
+TEST(Watchdog, NamesWhatAProbeFindsInFlight) {
+  std::promise<std::string> reported;
+  Watchdog watchdog(0.05, [&](const std::string& operation, double) { reported.set_value(operation); });
+  watchdog.add_probe(&reported, "data", [] { return Watchdog::InFlight{"reduce_scatter", 7}; });
+  EXPECT_EQ(reported.get_future().get(), "reduce_scatter over axis data");
+}
+
+TEST(Watchdog, ProbesThatMoveOnAreHealthy) {
+  std::atomic<int> reports = 0;
+  std::atomic<std::uint64_t> looks = 0;
+  Watchdog watchdog(0.2, [&](const std::string&, double) { ++reports; });
+  watchdog.add_probe(&reports, "data", [&] { return Watchdog::InFlight{"send", ++looks}; });  // each time another one
+  watchdog.add_probe(&looks, "tensor", [] { return Watchdog::InFlight{}; });
+  std::this_thread::sleep_for(500ms);
+  watchdog.remove_probe(&reports);
+  watchdog.remove_probe(&looks);
+  const std::uint64_t before = looks;
+  EXPECT_GT(before, 0u);
+  std::this_thread::sleep_for(100ms);
+  EXPECT_EQ(looks, before);
+  EXPECT_EQ(reports, 0);
+}
+
 }  // namespace
 }  // namespace lorashard::dist

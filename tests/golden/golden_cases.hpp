@@ -1,4 +1,4 @@
-// Which jobs the golden runs are repeated with: every mesh and mode issue 4 asks for, and a part of them for every day.
+// Which jobs the golden runs are repeated with: every mesh and mode, and a part of them for every day.
 #pragma once
 
 #include <ostream>
@@ -26,7 +26,7 @@ struct GoldenCase {
 std::string title(const GoldenCase& c);
 void PrintTo(const GoldenCase& c, std::ostream* out);  // for GoogleTest
 
-// The meshes of issue 4, tensor x pipeline x data, smallest first.
+// The meshes, tensor x pipeline x data, smallest first.
 const std::vector<dist::MeshExtents>& golden_meshes();
 
 // Every run x mesh x sequence parallelism x schedule (where there is a pipeline) x microbatch x recompute: 1008 cases.

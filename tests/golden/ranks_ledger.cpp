@@ -1,133 +1,20 @@
 // ranks: 6
-// Planning is running the real program on the meta device: on every mesh and mode of the golden cases the plan's
-// ledger, work and traffic are the host run's own, to the byte, at every stage of a job.
+// Plans against runs on the host, on every mesh and mode of the golden cases.
 #include <gtest/gtest.h>
 
-#include "core/base_file.hpp"
-#include "tests/golden/golden_cases.hpp"
-#include "tests/golden/trial.hpp"
+#include "tests/golden/ledger_run.hpp"
 
 namespace lorashard::golden {
 namespace {
 
-constexpr core::Index kLength = 16, kVocab = 101, kDocuments = 36;
-
-struct Files {
-  std::string base, tokens;
-};
-
-// Collective.
-const Files& files() {
-  static const Files made = [] {
-    Files f{scratch() + "/ledger_base.h5", scratch() + "/ledger_tokens.h5"};
-    on_rank_0([&] {
-      write_base(f.base, oracle::random_model({.layers = 4, .width = 48, .heads = 6, .ffn = 192, .vocab = kVocab,
-                                               .context = 32}, 1));
-      write_tokens(f.tokens, random_documents(kDocuments, kLength, kVocab, 2), kVocab);
-    });
-    return f;
-  }();
-  return made;
-}
-
-// What the four golden runs train, without their files.
-void set_training(const std::string& run, core::Config& config) {
-  using core::Target;
-  core::AdapterConfig& a = config.adapter;
-  a.rank = 4;
-  if (run == "full") a.method = core::Method::full;
-  if (run == "lora_all") a.targets = {Target::qkv, Target::o, Target::up, Target::down};
-  if (run == "lora_qv") a.targets = {Target::q, Target::v}, a.dropout = 0.1;
-  if (run == "lora_some") {
-    a.targets = {Target::o, Target::up}, a.layers = {1, 2};
-    a.rank_of[Target::o] = core::kFullRank;
-  }
-}
-
-core::Config config_of(const GoldenCase& c, kernels::DType precision) {
-  core::Config config = modes_of(c);
-  set_training(c.run, config);
-  config.model.base = files().base;
-  config.model.shape = core::BaseFile(files().base).shape();
-  config.data.length = kLength;
-  config.train.batch = 12;
-  config.train.steps = 4;
-  config.train.precision = precision;
-  return config;
-}
-
-// The books of a device, as text, so that a difference reads well.
-std::vector<std::string> books(kernels::Device& device, const std::string& when) {
-  std::vector<std::string> lines;
-  for (int i = 0; i < kernels::kCategoryCount; ++i) {
-    const auto category = static_cast<kernels::Category>(i);
-    lines.push_back(kernels::text(when, ": ", kernels::name(category), " now ", device.ledger().current_bytes(category),
-                                  ", peak ", device.ledger().peak_bytes(category)));
-  }
-  lines.push_back(kernels::text(when, ": all now ", device.ledger().current_bytes(), ", peak ",
-                                device.ledger().peak_bytes()));
-  for (int i = 0; i < kernels::kPhaseCount; ++i) {
-    const auto phase = static_cast<kernels::Phase>(i);
-    const kernels::Profile::Entry& e = device.profile().entry(phase);
-    std::ostringstream line;
-    line.precision(17);
-    line << when << ": " << kernels::name(phase) << " flops " << e.flops << ", bytes " << e.bytes << ", sent "
-         << e.sent_bytes << ", calls " << e.calls;
-    lines.push_back(line.str());
-  }
-  return lines;
-}
-
-// Construction, two steps, an evaluation, the end.
-std::vector<std::string> books_of_a_job(const core::Config& config, kernels::Device& device, dist::Mesh& mesh) {
-  std::vector<std::string> all;
-  const auto note = [&](const char* when) {
-    for (std::string& line : books(device, when)) all.push_back(std::move(line));
-  };
-  {
-    const core::Dataset data(files().tokens, kLength, core::Order::shuffled, 1);
-    core::Trainer trainer(config, device, mesh);
-    note("made");
-    trainer.step(data);
-    note("step 0");
-    trainer.step(data);
-    note("step 1");
-    trainer.evaluate(data);
-    note("evaluated");
-  }
-  note("ended");
-  for (int i = 0; i < kernels::kCategoryCount; ++i)
-    EXPECT_EQ(device.ledger().current_bytes(static_cast<kernels::Category>(i)), 0) << "bytes left behind";
-  return all;
-}
-
 class Ledger : public testing::TestWithParam<GoldenCase> {};
 
-void expect_plan_is_run(const core::Config& config, const dist::MeshExtents& extents) {
-  on_mesh(extents, [&](kernels::Device& device, dist::Mesh& mesh) {
-    const std::vector<std::string> run = books_of_a_job(config, device, mesh);
-    const std::unique_ptr<kernels::Device> meta = kernels::make_meta_device();
-    dist::Mesh planned = dist::make_meta_mesh(*meta, extents, mesh.rank());
-    core::Config plan = config;
-    plan.device.kind = kernels::DeviceKind::meta;
-    const std::vector<std::string> expected = books_of_a_job(plan, *meta, planned);
-    ASSERT_EQ(run.size(), expected.size());
-    for (std::size_t i = 0; i < run.size(); ++i) EXPECT_EQ(run[i], expected[i]) << "(the run's line, the plan's line)";
-    EXPECT_GT(device.ledger().peak_bytes(kernels::Category::activation), 0);
-    EXPECT_GT(device.profile().entry(kernels::Phase::matmul).flops, 0);
-    double sent = 0;
-    for (int i = 0; i < kernels::kPhaseCount; ++i)
-      sent += device.profile().entry(static_cast<kernels::Phase>(i)).sent_bytes;
-    EXPECT_EQ(sent > 0, extents.ranks() > 1);
-  });
-}
-
 TEST_P(Ledger, PlanAndRunAgreeToTheByte) {
-  expect_plan_is_run(config_of(GetParam(), kernels::DType::f32), GetParam().mesh);
+  expect_plan_is_run(GetParam(), kernels::DType::f32, kernels::DeviceKind::host);
 }
 
 TEST_P(Ledger, PlanAndRunAgreeToTheByteInBf16) {
-  expect_plan_is_run(config_of(GetParam(), kernels::DType::bf16), GetParam().mesh);
+  expect_plan_is_run(GetParam(), kernels::DType::bf16, kernels::DeviceKind::host);
 }
 
 INSTANTIATE_TEST_SUITE_P(Gpt2, Ledger, testing::ValuesIn(daily_cases()),

@@ -82,8 +82,12 @@ const char* short_name(core::Recompute recompute) {
 
 const std::string& scratch() { return the_scratch->path(); }
 
-void on_mesh(const dist::MeshExtents& extents, const std::function<void(kernels::Device&, dist::Mesh&)>& body) {
-  const std::unique_ptr<kernels::Device> device = kernels::make_host_device(1);
+void on_mesh(const dist::MeshExtents& extents, const std::function<void(kernels::Device&, dist::Mesh&)>& body,
+             kernels::DeviceKind kind) {
+  // Ranks share the GPUs that there are: what counts here is that they compute the same.
+  const std::unique_ptr<kernels::Device> device =
+      kind == kernels::DeviceKind::cuda ? kernels::make_cuda_device(runtime().gpu(kernels::cuda_device_count(), true))
+                                        : kernels::make_host_device(1);
   const std::unique_ptr<dist::Mesh> mesh = runtime().make_sub_mesh(*device, extents);
   if (mesh) guarded([&] { body(*device, *mesh); });
   sleep_until_all_arrive();

@@ -17,10 +17,11 @@ using core::Index;
 // A folder of this job, the same path on every rank; made before the first test, removed after the last.
 const std::string& scratch();
 
-// Runs `body` on the first extents.ranks() ranks, one host thread each; the others sleep until it is done. An exception
-// is printed at once (peers may be left in a collective until the watchdog ends them) and fails the test.
-// Collective over the job.
-void on_mesh(const dist::MeshExtents& extents, const std::function<void(kernels::Device&, dist::Mesh&)>& body);
+// Runs `body` on the first extents.ranks() ranks, one host thread each, or one GPU each (host or cuda); the others sleep
+// until it is done. An exception is printed at once (peers may be left in a collective until the watchdog ends them) and
+// fails the test. Collective over the job.
+void on_mesh(const dist::MeshExtents& extents, const std::function<void(kernels::Device&, dist::Mesh&)>& body,
+             kernels::DeviceKind kind = kernels::DeviceKind::host);
 
 // Runs `body` on rank 0 while the others wait, for making input files. Collective; a failure fails the test on rank 0.
 void on_rank_0(const std::function<void()>& body);

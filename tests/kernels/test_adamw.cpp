@@ -6,6 +6,7 @@ namespace {
 
 struct Case {
   Sample weight, first, second, gradient, low;
+  double control[StepControl::columns] = {0, 0, 0.5, 0};  // clipping halves the gradients
 
   explicit Case(Index count)
       : weight(DType::f32, 1, count),
@@ -23,7 +24,7 @@ struct Case {
     a.beta1 = 0.9f;
     a.beta2 = 0.95f;
     a.weight_decay = 0.1f;
-    a.gradient_scale = 0.5f;
+    a.control = view(control, 1, StepControl::columns);
     a.step = step;
     return a;
   }
@@ -73,6 +74,33 @@ TEST(AdamW, FirstStepIsTheLearningRate) {
   }
 }
 
+TEST(AdamW, WithoutControlTheScaleIsOne) {
+  Case with(70), without(70);
+  with.control[StepControl::scale] = 1;
+  with.gradient.normals(3);
+  without.gradient.normals(3);
+  AdamW a = without.args(2);
+  a.control = {};
+  const auto device = make_host_device(1);
+  adamw(*device, with.args(2));
+  adamw(*device, a);
+  EXPECT_EQ(with.weight.image(), without.weight.image());
+  EXPECT_EQ(with.second.image(), without.second.image());
+}
+
+TEST(AdamW, HaltedChangesNothing) {
+  Case c(70), before(70);
+  c.gradient.normals(3);
+  c.low.fill(0);
+  before.low.fill(0);
+  c.control[StepControl::halted] = 1;
+  adamw(*make_host_device(1), c.args(2));
+  EXPECT_EQ(c.weight.image(), before.weight.image());
+  EXPECT_EQ(c.first.image(), before.first.image());
+  EXPECT_EQ(c.second.image(), before.second.image());
+  EXPECT_EQ(c.low.image(), before.low.image());
+}
+
 TEST(AdamW, NoGradientOnlyDecays) {
   Case c(3);
   c.weight.fill(2.0);
@@ -89,23 +117,81 @@ TEST(AdamW, DoesNotDependOnThreads) {
     adamw(device, c.args(1));
     auto bytes = c.weight.image();
     bytes.insert(bytes.end(), c.low.image().begin(), c.low.image().end());
-    const double squares = sum_of_squares(device, c.weight);
+    double squares = 0;
+    add_sum_of_squares(device, c.weight, view(&squares, 1, 1));
     const auto* first = reinterpret_cast<const std::byte*>(&squares);
     bytes.insert(bytes.end(), first, first + sizeof squares);
     return bytes;
   });
 }
 
-TEST(SumOfSquares, IsInDouble) {
+TEST(SumOfSquares, IsInDoubleAndAddsToTheTotal) {
   const auto device = make_host_device(2);
   Sample m(DType::f32, 1, 30000);
-  double expected = 0;
+  double expected = 3, total = 3;
   for (Index i = 0; i < 30000; ++i) {
     set_element(m, 0, i, i % 2 ? 4096.0 : 1.0);  // squares of 2^24 and 1: a float sum would lose the ones
     expected += i % 2 ? 16777216.0 : 1.0;
   }
-  EXPECT_EQ(sum_of_squares(*device, m), expected);
-  EXPECT_EQ(sum_of_squares(*device, {}), 0.0);
+  add_sum_of_squares(*device, m, view(&total, 1, 1));
+  EXPECT_EQ(total, expected);
+  add_sum_of_squares(*device, {}, view(&total, 1, 1));
+  EXPECT_EQ(total, expected);
+}
+
+struct Step {
+  std::vector<double> totals;  // loss and squares of each rank
+  double control[StepControl::columns] = {};
+  Step& finish(double loss_scale = 1, double clip = 0) {
+    StepOutcome args{view(totals.data(), static_cast<Index>(totals.size() / 2), 2), loss_scale, clip,
+                     view(control, 1, StepControl::columns)};
+    finish_step(*make_host_device(2), args);
+    return *this;
+  }
+};
+
+// 1e16 + 1 rounds to 1e16, so that only the order of ranks leaves a 1.
+TEST(FinishStep, SumsInRankOrder) {
+  Step step{{1e16, 1e16, 1, 1, -1e16, -1e16, 1, 1}};
+  step.finish(0.25);
+  EXPECT_EQ(step.control[StepControl::loss], 0.25);
+  EXPECT_EQ(step.control[StepControl::grad_norm], 1);
+  EXPECT_EQ(step.control[StepControl::scale], 1);
+  EXPECT_EQ(step.control[StepControl::halted], 0);
+}
+
+TEST(FinishStep, ClipsToTheNorm) {
+  Step step{{0, 9, 0, 16}};
+  EXPECT_EQ(step.finish(1, 0).control[StepControl::scale], 1);
+  EXPECT_EQ(step.finish(1, 6).control[StepControl::scale], 1);
+  EXPECT_EQ(step.finish(1, 2).control[StepControl::scale], 2 / (5 + 1e-6));
+  EXPECT_EQ(step.control[StepControl::grad_norm], 5);
+}
+
+TEST(FinishStep, WithoutAGradientTheScaleIsFinite) {
+  Step step{{2, 0}};
+  EXPECT_EQ(step.finish(1, 1).control[StepControl::scale], 1);
+  EXPECT_EQ(step.control[StepControl::grad_norm], 0);
+}
+
+TEST(FinishStep, WhatIsNotFiniteHaltsForGood) {
+  const double infinity = std::numeric_limits<double>::infinity(), nan = std::nan("");
+  for (const auto& bad : {std::vector<double>{nan, 1}, {infinity, 1}, {-infinity, 1}, {1, nan}, {1, infinity}}) {
+    Step step{{0, 4, bad[0], bad[1]}};
+    EXPECT_EQ(step.finish(1, 1).control[StepControl::halted], 1) << bad[0] << " " << bad[1];
+    step.totals = {1, 4, 1, 5};
+    step.finish(1, 1);
+    EXPECT_EQ(step.control[StepControl::halted], 1);
+    EXPECT_EQ(step.control[StepControl::loss], 2);
+    EXPECT_EQ(step.control[StepControl::grad_norm], 3);
+  }
+}
+
+TEST(FinishStep, RefusesOtherExtents) {
+  const auto device = make_host_device(1);
+  double numbers[8] = {};
+  EXPECT_THROW(finish_step(*device, {view(numbers, 2, 3), 1, 0, view(numbers, 1, 4)}), Error);
+  EXPECT_THROW(finish_step(*device, {view(numbers, 2, 2), 1, 0, view(numbers, 1, 3)}), Error);
 }
 
 TEST(AdamW, CostIsTheSameOnMetaAndAsStated) {
@@ -119,8 +205,15 @@ TEST(AdamW, CostIsTheSameOnMetaAndAsStated) {
     Tensor low = tensor(DType::bf16);
     adamw(device, {w, m, v, g, low});
     EXPECT_EQ(device.profile().entry(Phase::optimizer).bytes, 7 * 400 + 200);
-    sum_of_squares(device, g);
-    EXPECT_EQ(device.profile().entry(Phase::optimizer).bytes, 8 * 400 + 200);
+    Tensor totals(device, Category::optimizer, DType::f64, 1, 2),
+        control(device, Category::optimizer, DType::f64, 1, 4);
+    for (Tensor* t : {&totals, &control}) {
+      if (!device.meta()) std::memset(t->view().data, 0, t->view().bytes());
+    }
+    add_sum_of_squares(device, g, totals.view().col_range(1, 1));
+    EXPECT_EQ(device.profile().entry(Phase::optimizer).bytes, 8 * 400 + 200 + 16);
+    finish_step(device, {totals, 1, 0, control});
+    EXPECT_EQ(device.profile().entry(Phase::optimizer).bytes, 8 * 400 + 200 + 16 + 16 + 32);
   });
 }
 
@@ -132,6 +225,9 @@ TEST(AdamW, EmptyIsNothingAndMisfitsAreRefused) {
   a.gradient = other.gradient;
   EXPECT_THROW(adamw(*device, a), Error);
   a = c.args(0);
+  EXPECT_THROW(adamw(*device, a), Error);
+  a = c.args(1);
+  a.control = view(c.control, 1, 3);
   EXPECT_THROW(adamw(*device, a), Error);
 }
 

@@ -137,10 +137,10 @@ TEST(Loss, AShardWithoutColumnsHasNoMaximum) {
   for (Index r = 0; r < 3; ++r) EXPECT_EQ(maximum(r, 0), -std::numeric_limits<double>::infinity());
 }
 
-TEST(Sum, IsExactForIntegersAndKeepsSmallTermsBesideLarge) {
+TEST(Sum, IsExactForIntegersAndAddsToTheTotal) {
   const auto device = make_host_device(2);
   Sample m(DType::f32, 70, 1000, 3);
-  double expected = 0;
+  double expected = 5, total = 5;
   for (Index r = 0; r < 70; ++r) {
     for (Index c = 0; c < 1000; ++c) {
       const double value = (r + c) % 3 == 0 ? 1.0 : 16777216.0;  // 2^24: a float sum would lose the ones
@@ -148,8 +148,10 @@ TEST(Sum, IsExactForIntegersAndKeepsSmallTermsBesideLarge) {
       expected += value;
     }
   }
-  EXPECT_EQ(sum(*device, m), expected);
-  EXPECT_EQ(sum(*device, ConstMatrix(m).row_range(0, 0)), 0.0);
+  add_sum(*device, m, view(&total, 1, 1));
+  EXPECT_EQ(total, expected);
+  add_sum(*device, ConstMatrix(m).row_range(0, 0), view(&total, 1, 1));
+  EXPECT_EQ(total, expected);
 }
 
 TEST(Loss, DoesNotDependOnThreads) {
@@ -158,7 +160,8 @@ TEST(Loss, DoesNotDependOnThreads) {
     c.run(device, {0, 700});
     auto bytes = c.logits.image();
     bytes.insert(bytes.end(), c.losses.image().begin(), c.losses.image().end());
-    const double total = sum(device, c.logits);
+    double total = 0;
+    add_sum(device, c.logits, view(&total, 1, 1));
     const auto* first = reinterpret_cast<const std::byte*>(&total);
     bytes.insert(bytes.end(), first, first + sizeof total);
     return bytes;
@@ -180,7 +183,9 @@ TEST(Loss, CostIsTheSameOnMetaAndAsStated) {
     EXPECT_EQ(bytes(), 176 + 160 + 16 + 48);
     loss_and_gradient(device, {logits, labels, 0, 10, 0.0f, 1.0f, maximum, sums, losses});
     EXPECT_EQ(bytes(), 400 + 320 + 16 + 48 + 16);
-    const double total = sum(device, losses);
+    double total = 0;
+    add_sum(device, losses, view(&total, 1, 1));
+    EXPECT_EQ(bytes(), 800 + 16 + 16);
     EXPECT_TRUE(!device.meta() || total == 0.0);
   });
 }
@@ -193,6 +198,7 @@ TEST(Loss, RefusesWhatDoesNotFit) {
   EXPECT_THROW(shard_maximum(*device, low, maximum), Error);
   EXPECT_THROW(shard_sums(*device, {logits, few, 0, maximum, sums}), Error);
   EXPECT_THROW(loss_and_gradient(*device, {logits, labels, 5, 10, 0.0f, 1.0f, maximum, sums, losses}), Error);
+  EXPECT_THROW(add_sum(*device, losses, maximum.view().row_range(0, 1)), Error);  // a total is fp64
 }
 
 }  // namespace

@@ -24,6 +24,9 @@ inline void write_file(const std::filesystem::path& path, const std::string& con
   std::ofstream(path, std::ios::binary) << content;
 }
 
+// Where it was built, or, where tests are carried to another machine, the one on the path.
+inline std::string program() { return std::filesystem::exists(LORASHARD_PROGRAM) ? LORASHARD_PROGRAM : "lorashard"; }
+
 struct Outcome {
   int code = 0;
   std::string out, err;
@@ -46,7 +49,7 @@ class Program : public testing::Test {
 
   // `before` is put before the program: "ulimit -f 10;" or mpirun(2).
   Outcome call(const std::string& arguments, const std::string& before = "") const {
-    const std::string command = "cd '" + folder_.string() + "' && { " + before + " " + LORASHARD_PROGRAM + " " +
+    const std::string command = "cd '" + folder_.string() + "' && { " + before + " " + program() + " " +
                                 arguments + " ; } >.out 2>.err";
     const int status = std::system(command.c_str());
     const int code = WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
