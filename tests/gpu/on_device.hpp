@@ -6,7 +6,10 @@
 
 #include <gtest/gtest.h>
 
+#include <functional>
 #include <memory>
+#include <string>
+#include <utility>
 
 #include "tests/kernels/samples.hpp"
 
@@ -23,6 +26,17 @@ inline Device& host() {
 }
 #define SKIP_WITHOUT_GPU() \
   if (cuda_device_count() == 0) GTEST_SKIP() << "no GPU here; " << cuda_build()
+
+// Failure and message of what `work` throws.
+inline std::pair<Failure, std::string> refusal_of(const std::function<void()>& work) {
+  try {
+    work();
+  } catch (const Error& error) {
+    return {error.failure(), error.what()};
+  }
+  ADD_FAILURE() << "nothing was refused";
+  return {};
+}
 
 // A matrix on both devices. `on(device)` is its view there; from_cuda() is a copy of what the cuda device holds now.
 class Pair {

@@ -1,7 +1,7 @@
 // ranks: 1 2 4
-// The verbs on memory of a cuda device: exact values, in line with the device's own operations and beside them, on the
-// axes of every mesh. Between verbs stand duplicate()s, which are queued on the device's stream as any operation is, so
-// a missing event shows as a wrong value (and the emulator names it).
+// The verbs on memory of a cuda device: exact values, in line with the device's own operations and
+// beside them. Between verbs stand duplicate()s, which are queued on the device's stream as any
+// operation is, so a missing event shows as a wrong value (and the emulator names it).
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -12,71 +12,16 @@
 
 #include "dist/mpi_communicator.hpp"
 #include "dist/nccl_communicator.hpp"
-#include "dist/schedule.hpp"
-#include "tests/rank_main.hpp"
+#include "tests/gpu/cuda_verbs.hpp"
 
 namespace lorashard::dist {
 namespace {
 
 using kernels::bf16;
-using kernels::Category;
-using kernels::Device;
-using kernels::DType;
 using kernels::duplicate;
 using kernels::Error;
 using kernels::Failure;
 using kernels::Phase;
-using kernels::Tensor;
-using kernels::text;
-
-// This rank's GPU.
-Device& device() {
-  static const std::unique_ptr<Device> own =
-      kernels::make_cuda_device(runtime().gpu(kernels::cuda_device_count(), false));
-  return *own;
-}
-
-template <class T>
-Tensor put(const std::vector<T>& values, Index rows = 1) {
-  const Index cols = std::ssize(values) / rows;
-  Tensor tensor(device(), Category::activation, kernels::dtype_of<T>, rows, cols);
-  upload(device(), {reinterpret_cast<const std::byte*>(values.data()), tensor.dtype(), rows, cols, cols}, tensor);
-  return tensor;
-}
-
-template <class T>
-std::vector<T> get(const ConstMatrix& data) {
-  std::vector<T> values(data.count());
-  download(device(), data, {reinterpret_cast<std::byte*>(values.data()), data.dtype, data.rows, data.cols, data.cols});
-  return values;
-}
-
-// Values of which sums over few ranks are exact.
-std::vector<float> numbers(Index n, Index factor) {
-  std::vector<float> values(n);
-  for (Index i = 0; i < n; ++i) values[i] = static_cast<float>(factor * (i % 100 + 1));
-  return values;
-}
-
-Index triangle(Index n) { return n * (n + 1) / 2; }
-
-class CudaVerbs : public testing::Test {
- protected:
-  void SetUp() override {
-    if (kernels::cuda_device_count() < runtime().local_size())
-      GTEST_SKIP() << "a GPU for each of " << runtime().local_size() << " ranks is needed, here are "
-                   << kernels::cuda_device_count() << "; " << kernels::cuda_build();
-    mesh_ = runtime().make_sub_mesh(device(), {1, runtime().size(), 1});
-    group_ = &mesh_->pipeline();
-  }
-  int rank() const { return group_->rank(); }
-  int size() const { return group_->size(); }
-  int next() const { return (rank() + 1) % size(); }
-  int before() const { return (rank() + size() - 1) % size(); }
-
-  std::unique_ptr<Mesh> mesh_;
-  Communicator* group_ = nullptr;  // all ranks, with messages
-};
 
 constexpr Index kExtents[] = {1, 2, 3, 7, 64, 1000, 4097};
 
@@ -307,114 +252,6 @@ TEST_F(CudaVerbs, MetaCountsWhatNcclCounts) {
     EXPECT_EQ(device().profile().entry(phase).sent_bytes - start.sent_bytes, meta->profile().entry(phase).sent_bytes);
   }
   EXPECT_EQ(device().ledger().peak_bytes(Category::communication), peak_bytes);
-}
-
-// Executes a schedule on messages whose contents say what they are. Kept as in core/pipeline.hpp: one tensor under way
-// in each direction, and, where asked for, the next receive begun before the work in front of it.
-class Stage {
- public:
-  Stage(Communicator& group, const ScheduleShape& shape, bool ahead) : group_(group), shape_(shape), ahead_(ahead) {}
-
-  void run() {
-    const std::vector<Action> actions = make_schedule(shape_, group_.rank());
-    for (auto action = actions.begin(); action != actions.end(); ++action) {
-      if (ahead_ && !receives(*action))
-        if (const auto next = std::find_if(action, actions.end(), receives);
-            next != actions.end() && !incoming_.pending)
-          begin_receive(*next);
-      step(*action);
-    }
-    for (Held& held : held_) held.pending.reset();
-    for (const auto& [code, data] : received_)
-      EXPECT_EQ(get<float>(data.view()), std::vector<float>(33, static_cast<float>(code))) << code;
-    received_.clear();
-  }
-
- private:
-  struct Held {
-    Tensor data;
-    std::unique_ptr<Pending> pending;
-  };
-  static bool receives(const Action& action) {
-    return action.kind == ActionKind::receive_forward || action.kind == ActionKind::receive_backward;
-  }
-  int tag(const Action& action) const { return route(shape_, group_.rank(), action).tag; }
-
-  void begin_receive(const Action& action) {
-    incoming_.data = Tensor(device(), Category::activation, DType::f32, 3, 11);
-    const Route from = route(shape_, group_.rank(), action);
-    incoming_.pending = group_.start_receive(incoming_.data, from.peer, from.tag);
-  }
-  void step(const Action& action) {
-    if (receives(action)) {
-      if (!incoming_.pending) begin_receive(action);
-      incoming_.pending->wait();
-      incoming_.pending.reset();
-      received_.emplace_back(tag(action), std::move(incoming_.data));
-    } else if (action.kind == ActionKind::send_forward || action.kind == ActionKind::send_backward) {
-      Held& held = held_[action.kind == ActionKind::send_backward];
-      held.pending.reset();
-      held.data = put(std::vector<float>(33, static_cast<float>(tag(action))), 3);
-      const Route to = route(shape_, group_.rank(), action);
-      held.pending = group_.send(held.data, to.peer, to.tag);
-    }
-  }
-
-  Communicator& group_;
-  ScheduleShape shape_;
-  bool ahead_;
-  Held incoming_, held_[2];
-  std::vector<std::pair<int, Tensor>> received_;
-};
-
-TEST_F(CudaVerbs, SchedulesDeliverEveryMessage) {
-  for (const ScheduleKind kind : {ScheduleKind::gpipe, ScheduleKind::one_f_one_b, ScheduleKind::interleaved})
-    for (const int microbatches : {1, 3, 4, 7})
-      for (const int chunks : {1, 2, 3})
-        for (const bool ahead : {false, true}) {
-          if (chunks > 1 && kind != ScheduleKind::interleaved) continue;
-          SCOPED_TRACE(
-              text(name(kind), ", ", microbatches, " microbatches, ", chunks, " chunks", ahead ? ", ahead" : ""));
-          Stage(*group_, {kind, size(), microbatches, chunks}, ahead).run();
-        }
-}
-
-// All axes at work at once: a sum over the replicas under way, messages under way, sums over tensor and data in line.
-void expect_all_axes(const Mesh& mesh) {
-  const Index n = 300;
-  Communicator& ring = mesh.pipeline();
-  Tensor replica = put(numbers(n, mesh.replica().rank() + 1)), tensor = put(numbers(n, mesh.tensor().rank() + 1));
-  Tensor data = put(numbers(n, mesh.data().rank() + 1)), world = put(numbers(n, mesh.rank() + 1));
-  Tensor out = put(numbers(n, mesh.rank() + 1)), in(device(), Category::activation, DType::f32, 1, n);
-  const auto sum = mesh.replica().start_all_reduce(replica);
-  const int next = (ring.rank() + 1) % ring.size(), before = (ring.rank() + ring.size() - 1) % ring.size();
-  const auto sent = ring.send(out, next, 0);
-  mesh.tensor().all_reduce(tensor);
-  const auto received = ring.start_receive(in, before, 0);
-  mesh.data().all_reduce(data);
-  mesh.world().all_reduce(world);
-  received->wait();
-  sent->wait();
-  sum->wait();
-  EXPECT_EQ(get<float>(tensor.view()), numbers(n, triangle(mesh.tensor().size())));
-  EXPECT_EQ(get<float>(data.view()), numbers(n, triangle(mesh.data().size())));
-  EXPECT_EQ(get<float>(replica.view()), numbers(n, triangle(mesh.replica().size())));
-  EXPECT_EQ(get<float>(world.view()), numbers(n, triangle(mesh.world().size())));
-  MeshPoint sender = mesh.point();
-  sender.pipeline = before;
-  EXPECT_EQ(get<float>(in.view()), numbers(n, rank_of(mesh.extents(), sender) + 1));
-}
-
-TEST_F(CudaVerbs, EveryMesh) {
-  for (int ranks = 1; ranks <= runtime().size(); ++ranks)
-    for (int tensor = 1; tensor <= ranks; ++tensor)
-      for (int pipeline = 1; pipeline <= ranks; ++pipeline) {
-        if (ranks % (tensor * pipeline) != 0) continue;
-        const MeshExtents extents = make_extents(ranks, tensor, pipeline);
-        SCOPED_TRACE(to_string(extents));
-        const std::unique_ptr<Mesh> mesh = runtime().make_sub_mesh(device(), extents);
-        if (mesh) expect_all_axes(*mesh);
-      }
 }
 
 }  // namespace
