@@ -19,7 +19,6 @@ class HostCopy {
     view_ = copy;
   }
   operator kernels::ConstMatrix() const { return view_; }
-  const kernels::ConstMatrix& view() const { return view_; }
 
  private:
   std::vector<std::byte> memory_;

@@ -80,9 +80,8 @@ void Linear::multiply_forward(ConstMatrix x, Matrix y, const Product& product) c
                                                               product.epilogue, product.aux});
     return;
   }
-  const bool own = product.addend.data == y.data;
   kernels::gemm(context_.device, {.a = x, .b = dense_value_, .c = y, .transpose_b = true,
-                                  .beta = product.addend.empty() ? 0.0f : 1.0f, .addend = own ? ConstMatrix() : product.addend,
+                                  .beta = product.addend.empty() ? 0.0f : 1.0f, .addend = product.addend,
                                   .bias = product.bias, .epilogue = product.epilogue, .aux = product.aux});
 }
 
@@ -92,10 +91,8 @@ void Linear::multiply_backward(ConstMatrix dy, Matrix dx, const Product& product
                       kernels::WeightBackward{*frozen_, dy, dx, product.addend, product.epilogue, product.aux_in});
     return;
   }
-  const bool own = product.addend.data == dx.data;
   kernels::gemm(context_.device, {.a = dy, .b = dense_value_, .c = dx, .beta = product.addend.empty() ? 0.0f : 1.0f,
-                                  .addend = own ? ConstMatrix() : product.addend, .epilogue = product.epilogue,
-                                  .aux_in = product.aux_in});
+                                  .addend = product.addend, .epilogue = product.epilogue, .aux_in = product.aux_in});
 }
 
 // u (RowPart::buffer, R) f32 = A x over the rows that are ours.
@@ -110,14 +107,13 @@ Tensor Linear::project_down(ConstMatrix x, const Microbatch& microbatch, const R
 }
 
 void Linear::project_up(ConstMatrix u, Matrix y, ConstMatrix addend) const {
-  const bool own = addend.data == y.data && !addend.empty();
   for (const Pair& pair : pairs_) {
     for (const Piece& piece : pair.pieces) {
       kernels::gemm(context_.device,
                     {.a = u.col_range(pair.u_first, pair.spec.rank), .b = pair.b.row_range(piece.b_row, piece.count),
                      .c = y.col_range(piece.local, piece.count), .transpose_b = true, .alpha = pair.spec.scale(),
                      .beta = addend.empty() ? 0.0f : 1.0f,
-                     .addend = own || addend.empty() ? ConstMatrix() : addend.col_range(piece.local, piece.count),
+                     .addend = addend.empty() ? addend : addend.col_range(piece.local, piece.count),
                      .phase = Phase::adapter});
     }
   }

@@ -35,7 +35,6 @@ class Linear {
   bool trains() const { return !pairs_.empty() || dense_ || bias_trains_; }
   // True when a gradient needs the layer's input.
   bool needs_input() const { return !pairs_.empty() || dense_; }
-  ConstMatrix bias() const { return bias_; }
 
   // Of a column layer that is followed by GELU: y = gelu(z), and z is kept for the backward pass.
   struct Gelu {

@@ -16,10 +16,7 @@ void adamw(Device& device, const AdamW& args) {
     expect_extents("adamw", "low_precision", args.low_precision, args.weight.rows, count);
     expect_dtype("adamw", "low_precision", args.low_precision, DType::bf16);
   }
-  if (!args.control.empty()) {
-    expect_extents("adamw", "control", args.control, 1, StepControl::columns);
-    expect_dtype("adamw", "control", args.control, DType::f64);
-  }
+  if (!args.control.empty()) expect_f64("adamw", "control", args.control, 1, StepControl::columns);
   if (args.step < 1) fail(Failure::configuration, text("adamw: step is ", args.step, ", expected 1 or more"));
   const double bytes = 2 * moved_bytes(args.weight, args.first_moment, args.second_moment) +
                        moved_bytes(args.gradient, args.low_precision);
@@ -30,8 +27,7 @@ void adamw(Device& device, const AdamW& args) {
 
 void add_sum_of_squares(Device& device, ConstMatrix m, Matrix total) {
   expect_dtype("add_sum_of_squares", "m", m, DType::f32);
-  expect_extents("add_sum_of_squares", "total", total, 1, 1);
-  expect_dtype("add_sum_of_squares", "total", total, DType::f64);
+  expect_f64("add_sum_of_squares", "total", total, 1, 1);
   const Operation run(device, Phase::optimizer, {2.0 * m.count(), moved_bytes(m, total, total)});
   const Buffer scratch = cuda_scratch(device, sum_cuda_scratch(m));
   if (run.host()) add_sum_of_squares_host(m, total);
@@ -39,10 +35,8 @@ void add_sum_of_squares(Device& device, ConstMatrix m, Matrix total) {
 }
 
 void finish_step(Device& device, const StepOutcome& args) {
-  expect_extents("finish_step", "totals", args.totals, args.totals.rows, 2);
-  expect_dtype("finish_step", "totals", args.totals, DType::f64);
-  expect_extents("finish_step", "control", args.control, 1, StepControl::columns);
-  expect_dtype("finish_step", "control", args.control, DType::f64);
+  expect_f64("finish_step", "totals", args.totals, args.totals.rows, 2);
+  expect_f64("finish_step", "control", args.control, 1, StepControl::columns);
   const Operation run(device, Phase::optimizer, {2.0 * args.totals.count(), moved_bytes(args.totals, args.control)});
   if (run.host()) finish_step_host(args);
   if (run.cuda()) finish_step_cuda(device, args);

@@ -6,7 +6,7 @@
 namespace lorashard::kernels {
 namespace {
 
-// An event that measures, move-only like CudaEvent.
+// Two events that measure what is queued between them.
 class Stopwatch {
  public:
   explicit Stopwatch(CudaDevice& device) : device_(device) {

@@ -1,7 +1,7 @@
 #include "kernels/embedding.hpp"
 
-#include "kernels/host_loops.hpp"
 #include "kernels/cuda_operations.hpp"
+#include "kernels/host_loops.hpp"
 #include "kernels/host_operations.hpp"
 #include "kernels/operation.hpp"
 

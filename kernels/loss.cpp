@@ -60,8 +60,7 @@ void loss_and_gradient(Device& device, const LossAndGradient& args) {
 
 void add_sum(Device& device, ConstMatrix m, Matrix total) {
   expect_dtype("add_sum", "m", m, DType::f32);
-  expect_extents("add_sum", "total", total, 1, 1);
-  expect_dtype("add_sum", "total", total, DType::f64);
+  expect_f64("add_sum", "total", total, 1, 1);
   const Operation run(device, Phase::loss, {1.0 * m.count(), moved_bytes(m, total, total)});
   const Buffer scratch = cuda_scratch(device, sum_cuda_scratch(m));
   if (run.host()) add_sum_host(m, total);

@@ -24,6 +24,11 @@ inline void expect_f32(const char* operation, const char* operand, const ConstMa
   expect_dtype(operation, operand, m, DType::f32);
 }
 
+inline void expect_f64(const char* operation, const char* operand, const ConstMatrix& m, Index rows, Index cols) {
+  expect_extents(operation, operand, m, rows, cols);
+  expect_dtype(operation, operand, m, DType::f64);
+}
+
 // FLOPs of an element of gelu and of its backward, an exponential counted as ten.
 inline constexpr double kGeluFlops = 20, kGeluBackwardFlops = 30;
 

@@ -83,12 +83,17 @@ void save_checkpoint(Session& session) {
   session.directory.prune(session.job.config.run.keep);
 }
 
+// What is due after `done` steps; both are after the last.
+bool is_due(const core::Config& config, Index done, Index every) {
+  return done == config.train.steps || (every > 0 && done % every == 0);
+}
+bool evaluates_after(const core::Config& config, Index done) { return is_due(config, done, config.train.evaluate_every); }
+bool saves_after(const core::Config& config, Index done) { return is_due(config, done, config.run.checkpoint_every); }
+
 // True when nothing but the next step is to come after `done` steps: no evaluation, no checkpoint, no end. Then that step
 // is begun before the one in hand is reported, and a device with a queue does not wait for the host.
 bool may_run_ahead(const core::Config& config, Index done) {
-  if (config.device.kind != kernels::DeviceKind::cuda) return false;
-  const Index evaluate = config.train.evaluate_every, checkpoint = config.run.checkpoint_every;
-  return done < config.train.steps && (evaluate == 0 || done % evaluate != 0) && (checkpoint == 0 || done % checkpoint != 0);
+  return config.device.kind == kernels::DeviceKind::cuda && !evaluates_after(config, done) && !saves_after(config, done);
 }
 
 // All steps that are left. False when the system asked to stop before the last one; the state is saved either way.
@@ -96,7 +101,7 @@ bool run_steps(Session& session) {
   const core::Config& config = session.job.config;
   const core::TrainConfig& job = config.train;
   core::Trainer& trainer = session.trainer;
-  const Index every = config.run.checkpoint_every, first = trainer.steps_done();
+  const Index first = trainer.steps_done();
   const bool speaks = session.mesh.rank() == 0;
   std::optional<core::MetricsFile> metrics;
   on_first_rank(session.mesh.world(),
@@ -122,7 +127,7 @@ bool run_steps(Session& session) {
     session.progress.step(report, seconds);
 
     std::vector<core::NamedLoss> losses;
-    if (done == job.steps || (job.evaluate_every > 0 && done % job.evaluate_every == 0)) losses = evaluate(session);
+    if (evaluates_after(config, done)) losses = evaluate(session);
     say_losses(session.progress, done, losses);
     if (speaks)
       metrics->append(report, seconds, step == 0 ? session.figures.before : std::vector<core::NamedLoss>{}, losses);
@@ -130,7 +135,7 @@ bool run_steps(Session& session) {
 
     stop = (stop || stop_was_asked(session.mesh.world())) && done < job.steps;
     if (ahead) continue;  // the state is that of the step begun
-    if (stop || done == job.steps || (every > 0 && done % every == 0)) save_checkpoint(session);
+    if (stop || saves_after(config, done)) save_checkpoint(session);
     if (stop) return false;
   }
   return true;

@@ -36,10 +36,6 @@ struct LayerTime {
   double all() const { return products + adapters + attention + rest; }
 };
 
-kernels::Cost cost(const kernels::Device&, kernels::Profile& profile, Phase phase) {
-  return {profile.entry(phase).flops, profile.entry(phase).bytes};
-}
-
 std::array<kernels::Cost, kernels::kPhaseCount> costs_of(const Job& job, Index layers) {
   Config config;
   config.model.shape.layers = layers;
@@ -62,7 +58,10 @@ std::array<kernels::Cost, kernels::kPhaseCount> costs_of(const Job& job, Index l
   device->profile().reset();
   trainer.step(data);
   std::array<kernels::Cost, kernels::kPhaseCount> costs;
-  for (int p = 0; p < kernels::kPhaseCount; ++p) costs[p] = cost(*device, device->profile(), static_cast<Phase>(p));
+  for (int p = 0; p < kernels::kPhaseCount; ++p) {
+    const kernels::Profile::Entry& entry = device->profile().entry(static_cast<Phase>(p));
+    costs[p] = {entry.flops, entry.bytes};
+  }
   return costs;
 }
 

@@ -97,8 +97,11 @@ foreach(target gpu_machines_emulated gpu_test_program_emulated gpu_test_program)
   endif()
 endforeach()
 
-# No kernel of the build spills registers, and nvcc warned of nothing.
+# No kernel of the build spills registers, and nvcc warned of nothing: ptxas reports what each uses, which keep_resources
+# keeps beside the object.
 if(backend STREQUAL "with_cuda")
+  target_compile_options(with_cuda PRIVATE $<$<COMPILE_LANGUAGE:CUDA>:-Xptxas=-v>)
+  set_target_properties(with_cuda PROPERTIES RULE_LAUNCH_COMPILE ${CMAKE_CURRENT_SOURCE_DIR}/gpu/keep_resources)
   add_test(NAME gpu.resources COMMAND ${CMAKE_CURRENT_SOURCE_DIR}/gpu/resources $<TARGET_OBJECTS:with_cuda> COMMAND_EXPAND_LISTS)
   set_tests_properties(gpu.resources PROPERTIES LABELS cuda)
 endif()
