@@ -6,6 +6,10 @@ namespace lorashard::core {
 namespace {
 
 using kernels::text;
+using kernels::WorkScope;
+
+// What the backward pass makes a second time.
+constexpr const char* kAgain = "again";
 
 kernels::AttentionShape attention_shape(const Context& context, const Microbatch& microbatch) {
   const int t = context.tensor_size();
@@ -24,6 +28,11 @@ struct Fused {
 };
 
 }  // namespace
+
+Activation Block::norm_again(const Norm& norm, const Activation& x, const Microbatch& microbatch) const {
+  const WorkScope work(context_.device.profile(), kAgain);
+  return norm.forward(x, microbatch, nullptr);
+}
 
 Block::Block(const Context& context, Parameters& parameters, Index layer, bool input_gradient)
     : context_(context),
@@ -114,6 +123,7 @@ Activation Block::forward(Activation x, const Microbatch& microbatch, BlockSaved
 }
 
 void Block::forward_again(const Microbatch& microbatch, BlockSaved& saved) const {
+  const WorkScope work(context_.device.profile(), kAgain);
   const Keep keep = what_to_keep();
   Activation x2 = attention_branch(saved.x, microbatch, &saved, keep);
   if (!keep.x) saved.x.data.reset();
@@ -129,6 +139,7 @@ void Block::backward_mlp(Activation& dy, const Microbatch& microbatch, BlockSave
   if (down_.needs_input() && active.data.none()) {
     active = {Tensor(context_.device, Category::activation, context_.activation, saved.up.data.rows(), saved.up.data.cols()),
               dist::ParallelState::cut};
+    const WorkScope work(context_.device.profile(), kAgain);
     kernels::gelu(context_.device, saved.up.data, active.data);
   }
   Activation d = down_.backward({active, saved.u_down, dy, needs_.up_output, &saved.up.data}, microbatch);
@@ -138,7 +149,7 @@ void Block::backward_mlp(Activation& dy, const Microbatch& microbatch, BlockSave
   saved.up.data.reset();
 
   Activation h2 = std::move(saved.h2);
-  if (up_.needs_input() && h2.data.none()) h2 = norm2_.forward(saved.x2, microbatch, nullptr);
+  if (up_.needs_input() && h2.data.none()) h2 = norm_again(norm2_, saved.x2, microbatch);
   d = up_.backward({h2, saved.u_up, d, needs_.norm2_output}, microbatch);
   saved.u_up.reset();
   if (needs_.norm2_output) norm2_.backward(saved.x2, saved.statistics2, d, microbatch, dy.data);
@@ -160,7 +171,7 @@ void Block::backward_attention(Activation& dy, const Microbatch& microbatch, Blo
   saved.attended.data.reset();
 
   Activation h = std::move(saved.h);
-  if (qkv_.needs_input() && h.data.none()) h = norm1_.forward(saved.x, microbatch, nullptr);
+  if (qkv_.needs_input() && h.data.none()) h = norm_again(norm1_, saved.x, microbatch);
   d = qkv_.backward({h, saved.u_qkv, dqkv, needs_.norm1_output}, microbatch);
   if (needs_.norm1_output) norm1_.backward(saved.x, saved.statistics1, d, microbatch, dy.data);
 }

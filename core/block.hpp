@@ -56,6 +56,7 @@ class Block {
   Activation mlp_inner(const Activation& x2, const Microbatch& microbatch, BlockSaved* saved, const Keep& keep) const;
   // Forward again from saved.x, up to what the backward pass needs; the block's output itself is left out.
   void forward_again(const Microbatch& microbatch, BlockSaved& saved) const;
+  Activation norm_again(const Norm& norm, const Activation& x, const Microbatch& microbatch) const;
   void backward_mlp(Activation& dy, const Microbatch& microbatch, BlockSaved& saved) const;
   void backward_attention(Activation& dy, const Microbatch& microbatch, BlockSaved& saved) const;
   Activation attend(const Activation& qkv, const Microbatch& microbatch, Tensor* log_sum) const;

@@ -6,6 +6,7 @@
 namespace lorashard::core {
 
 using dist::ActionKind;
+using kernels::WorkScope;
 
 Pipeline::Pipeline(const Context& context, Parameters& parameters, const TrainingPlan& plan, const MeshConfig& mesh)
     : context_(context) {
@@ -41,9 +42,11 @@ void Pipeline::run(const dist::Action& action, const Step& step) {
     case ActionKind::receive_backward:
       if (comes(action)) in_ = receive(action, microbatch);
       break;
-    case ActionKind::forward:
+    case ActionKind::forward: {
+      const WorkScope work(context_.device.profile(), "forward", action.microbatch, action.chunk);
       out_ = part.forward(std::move(in_), microbatch, &saved_[{action.chunk, action.microbatch}], step.loss_total);
       break;
+    }
     case ActionKind::send_forward:
       send(action, std::move(out_.data));
       break;
@@ -58,6 +61,7 @@ void Pipeline::run(const dist::Action& action, const Step& step) {
 
 // Microbatches run backward in order, so the last one completes the step's gradients of its part.
 void Pipeline::backward(const dist::Action& action, const Step& step) {
+  const WorkScope work(context_.device.profile(), "backward", action.microbatch, action.chunk);
   const auto saved = saved_.extract({action.chunk, action.microbatch});
   const ModelPart& part = parts_[action.chunk];
   if (!part.has_backward()) return;

@@ -17,6 +17,7 @@ using kernels::Failure;
 using kernels::Phase;
 using kernels::PhaseScope;
 using kernels::text;
+using kernels::WorkScope;
 
 std::unique_ptr<BaseFile> open_base(const Config& config) {
   return config.model.base.empty() ? nullptr : std::make_unique<BaseFile>(config.model.base);
@@ -161,11 +162,17 @@ void Trainer::begin(const Dataset& data) {
   }
 
   const Matrix loss = s.totals.view().col_range(0, 1), squares = s.totals.view().col_range(1, 1);
-  kernels::fill(device, s.totals, 0);
-  s.optimizer.zero_gradients();
+  {
+    const WorkScope work(device.profile(), "clear");
+    kernels::fill(device, s.totals, 0);
+    s.optimizer.zero_gradients();
+  }
   s.pipeline.train(microbatches, loss, [&s](Index layer) { s.optimizer.layer_done(layer); });
-  s.optimizer.reduce();
-
+  {
+    const WorkScope work(device.profile(), "reduce");
+    s.optimizer.reduce();
+  }
+  const WorkScope work(device.profile(), "update");
   const PhaseScope optimizer(device.profile(), Phase::optimizer);
   if (!speaks_for_loss(s.context.mesh)) kernels::fill(device, loss, 0);
   s.optimizer.add_squares(squares);

@@ -70,11 +70,9 @@ double epilogue_flops(Epilogue epilogue) {  // of an element
 void record(Profile& profile, const Gemm& args, const ProductExtents& e) {
   const double flops = 2.0 * e.m * e.n * e.k + epilogue_flops(args.epilogue) * static_cast<double>(args.c.count());
   const ConstMatrix aux = args.epilogue == Epilogue::gelu ? ConstMatrix(args.aux) : args.aux_in;
-  profile.record(args.phase, {flops, moved_bytes(args.a, args.b, args.bias, addend_of(args), args.c, aux)});
-  if (args.phase == Phase::matmul) {
-    const bool both = args.a.dtype == DType::bf16 && args.b.dtype == DType::bf16;
-    profile.record(ProductShape{e.m, e.n, e.k, both ? DType::bf16 : DType::f32});
-  }
+  const bool both = args.a.dtype == DType::bf16 && args.b.dtype == DType::bf16;
+  const ProductShape shape{e.m, e.n, e.k, both ? DType::bf16 : DType::f32};
+  profile.record(args.phase, {flops, moved_bytes(args.a, args.b, args.bias, addend_of(args), args.c, aux)}, &shape);
 }
 
 }  // namespace

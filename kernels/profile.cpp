@@ -30,12 +30,14 @@ const char* name(Phase phase) {
   return "?";
 }
 
-void Profile::record(Phase phase, Cost cost) {
+void Profile::record(Phase phase, Cost cost, const ProductShape* product) {
   Entry& entry = entries_[static_cast<int>(phase)];
   entry.flops += cost.flops;
   entry.bytes += cost.bytes;
   ++entry.calls;
+  if (product != nullptr && phase == Phase::matmul) ++products_[*product];
   if (clock_ != nullptr) clock_->begin(phase);
+  if (observer_ != nullptr) observer_->operation(phase, cost, product);
 }
 
 void Profile::record_sent(Phase phase, double bytes) { entries_[static_cast<int>(phase)].sent_bytes += bytes; }
@@ -50,8 +52,6 @@ Phase Profile::enter(Phase phase) {
   current_ = phase;
   return before;
 }
-
-void Profile::record(const ProductShape& shape) { ++products_[shape]; }
 
 void Profile::reset() {
   entries_ = {};

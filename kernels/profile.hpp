@@ -37,6 +37,18 @@ class PhaseClock {
   virtual void restart() = 0;
 };
 
+// Told of what a device counts, in the order of the program: a plan's clock, a run's trace.
+class Observer {
+ public:
+  virtual ~Observer() = default;
+  // `product`: the shape of a matrix product, null for every other operation.
+  virtual void operation(Phase phase, const Cost& cost, const ProductShape* product) = 0;
+  // What follows, until the matching leave(), is named work: "forward" number 3 of part 1. It nests: within "backward",
+  // "again" is what was done before.
+  virtual void enter(const char* work, int number, int part) = 0;
+  virtual void leave() = 0;
+};
+
 // Time always belongs to exactly one phase (the innermost one entered), so the phases add up to the wall time. With a
 // PhaseClock it is the device's time, and belongs to the phase of the operation that was queued last.
 class Profile {
@@ -50,11 +62,10 @@ class Profile {
   };
 
   const Entry& entry(Phase phase) const { return entries_[static_cast<int>(phase)]; }
-  void record(Phase phase, Cost cost);
+  void record(Phase phase, Cost cost, const ProductShape* product = nullptr);
   void record_sent(Phase phase, double bytes);
   // Calls of each distinct product of Phase::matmul, from which `bench` weighs the library's own speed.
   const std::map<ProductShape, Index>& products() const { return products_; }
-  void record(const ProductShape& shape);
   // Makes `phase` the one that time belongs to; returns the one before.
   Phase enter(Phase phase);
   // Starts again at zero.
@@ -62,6 +73,9 @@ class Profile {
   // From now on seconds come from `clock` (which outlives this) through add_seconds.
   void measure_with(PhaseClock& clock) { clock_ = &clock; }
   void add_seconds(Phase phase, double seconds) { entries_[static_cast<int>(phase)].seconds += seconds; }
+  // From now on `observer` (null: nobody) is told; it outlives its time here.
+  void tell(Observer* observer) { observer_ = observer; }
+  Observer* observer() const { return observer_; }
 
  private:
   using Clock = std::chrono::steady_clock;
@@ -70,6 +84,23 @@ class Profile {
   Phase current_ = Phase::other;
   Clock::time_point since_ = Clock::now();
   PhaseClock* clock_ = nullptr;
+  Observer* observer_ = nullptr;
+};
+
+// Names the work of a scope to the profile's observer.
+class WorkScope {
+ public:
+  WorkScope(Profile& profile, const char* work, int number = 0, int part = 0) : observer_(profile.observer()) {
+    if (observer_ != nullptr) observer_->enter(work, number, part);
+  }
+  ~WorkScope() {
+    if (observer_ != nullptr) observer_->leave();
+  }
+  WorkScope(const WorkScope&) = delete;
+  WorkScope& operator=(const WorkScope&) = delete;
+
+ private:
+  Observer* observer_;
 };
 
 // Attributes the time of a scope to a phase.

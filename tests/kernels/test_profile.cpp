@@ -4,7 +4,9 @@
 #include <set>
 #include <string>
 #include <thread>
+#include <vector>
 
+#include "kernels/error.hpp"
 #include "kernels/profile.hpp"
 
 namespace lorashard::kernels {
@@ -57,14 +59,41 @@ TEST(Profile, AddsCosts) {
   EXPECT_EQ(profile.entry(Phase::matmul).calls, 2);
   EXPECT_EQ(profile.entry(Phase::collectives).sent_bytes, 7);
   EXPECT_EQ(profile.entry(Phase::collectives).calls, 0);
-  profile.record(ProductShape{2, 3, 4, DType::f32});
-  profile.record(ProductShape{2, 3, 4, DType::f32});
-  profile.record(ProductShape{2, 3, 4, DType::bf16});
+  const ProductShape f32{2, 3, 4, DType::f32}, bf16{2, 3, 4, DType::bf16};
+  for (const ProductShape& shape : {f32, f32, bf16}) profile.record(Phase::matmul, {48, 1}, &shape);
+  profile.record(Phase::adapter, {48, 1}, &f32);  // no product of the model
   EXPECT_EQ(profile.products().size(), 2u);
   EXPECT_EQ(profile.products().at({2, 3, 4, DType::f32}), 2);
   profile.reset();
   EXPECT_EQ(profile.entry(Phase::matmul).flops, 0);
   EXPECT_TRUE(profile.products().empty());
+}
+
+// Writes down what it is told.
+class Notes final : public Observer {
+ public:
+  void operation(Phase phase, const Cost& cost, const ProductShape* product) override {
+    lines.push_back(text(name(phase), " ", cost.flops, " ", product == nullptr ? 0 : product->k));
+  }
+  void enter(const char* work, int number, int part) override { lines.push_back(text("enter ", work, number, part)); }
+  void leave() override { lines.push_back("leave"); }
+  std::vector<std::string> lines;
+};
+
+TEST(Profile, TellsItsObserver) {
+  Profile profile;
+  Notes notes;
+  const ProductShape shape{2, 3, 4, DType::f32};
+  profile.record(Phase::loss, {1, 1});
+  profile.tell(&notes);
+  {
+    const WorkScope work(profile, "forward", 3, 1);
+    profile.record(Phase::matmul, {48, 1}, &shape);
+    profile.record(Phase::loss, {2, 1});
+  }
+  profile.tell(nullptr);
+  profile.record(Phase::loss, {3, 1});
+  EXPECT_EQ(notes.lines, (std::vector<std::string>{"enter forward31", "matmul 48 4", "loss 2 0", "leave"}));
 }
 
 TEST(Profile, NamesAreDistinct) {
