@@ -16,6 +16,7 @@
 #include <string>
 #include <vector>
 
+#include "dist/traffic.hpp"
 #include "kernels/device.hpp"
 
 namespace lorashard::dist {
@@ -81,7 +82,9 @@ class Communicator {
 // Sum over ranks of one value, in rank order.
 double sum_of(Communicator& communicator, double value);
 
-// A group of one when size is 1; otherwise counts what would be sent. The planner builds any rank of any mesh with it.
-std::unique_ptr<Communicator> make_meta_communicator(kernels::Device& device, std::string axis, int rank, int size);
+// A group of one when size is 1; otherwise counts what would be sent, and tells `observer` (which outlives it) of it. The
+// planner builds any rank of any mesh with it.
+std::unique_ptr<Communicator> make_meta_communicator(kernels::Device& device, std::string axis, int rank, int size,
+                                                     TrafficObserver* observer = nullptr);
 
 }  // namespace lorashard::dist

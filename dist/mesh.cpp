@@ -81,15 +81,17 @@ std::string Mesh::print() const {
   return out.str();
 }
 
-Mesh make_meta_mesh(kernels::Device& device, MeshExtents extents, int rank) {
+Mesh make_meta_mesh(kernels::Device& device, MeshExtents extents, int rank, TrafficObserver* observer) {
   const MeshPoint point = point_of(extents, rank);
   Mesh::Communicators groups;
-  groups.world = make_meta_communicator(device, "world", rank, extents.ranks());
-  groups.tensor = make_meta_communicator(device, "tensor", point.tensor, extents.tensor);
-  groups.pipeline = make_meta_communicator(device, "pipeline", point.pipeline, extents.pipeline);
-  groups.data = make_meta_communicator(device, "data", point.data, extents.data);
-  groups.replica = make_meta_communicator(device, "replica", point.data * extents.tensor + point.tensor,
-                                          extents.tensor * extents.data);
+  const auto group = [&](const char* axis, int own, int size) {
+    return make_meta_communicator(device, axis, own, size, observer);
+  };
+  groups.world = group("world", rank, extents.ranks());
+  groups.tensor = group("tensor", point.tensor, extents.tensor);
+  groups.pipeline = group("pipeline", point.pipeline, extents.pipeline);
+  groups.data = group("data", point.data, extents.data);
+  groups.replica = group("replica", point.data * extents.tensor + point.tensor, extents.tensor * extents.data);
   return Mesh(extents, rank, std::move(groups));
 }
 

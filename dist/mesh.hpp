@@ -61,7 +61,7 @@ class Mesh {
   Communicators communicators_;
 };
 
-// Any rank of any mesh, in one process, without MPI (the meta device).
-Mesh make_meta_mesh(kernels::Device& device, MeshExtents extents, int rank);
+// Any rank of any mesh, in one process, without MPI (the meta device). `observer` outlives it.
+Mesh make_meta_mesh(kernels::Device& device, MeshExtents extents, int rank, TrafficObserver* observer = nullptr);
 
 }  // namespace lorashard::dist

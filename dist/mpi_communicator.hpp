@@ -17,8 +17,13 @@ struct MpiOptions {
 std::unique_ptr<Communicator> make_mpi_communicator(kernels::Device& device, std::string axis, MPI_Comm comm,
                                                     MpiOptions options = {});
 
+// The same for a meta device: notes of what is asked move in place of the data, and a rank that asks for anything else
+// than its peers throws Failure::communication, naming both.
+std::unique_ptr<Communicator> make_rehearsal_communicator(kernels::Device& device, std::string axis, MPI_Comm comm,
+                                                          MpiOptions options = {});
+
 // The MPI communicator that carries the control plane, for parallel files: every communicator has one, over NCCL and of
-// one rank too, but those of the meta device (MPI_COMM_NULL).
+// one rank too, but those of make_meta_communicator (MPI_COMM_NULL).
 MPI_Comm mpi_comm(const Communicator& communicator);
 
 }  // namespace lorashard::dist

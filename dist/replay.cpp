@@ -22,9 +22,10 @@ bool receives(const Action& action) {
 
 class Clock {
  public:
-  Clock(const ScheduleShape& shape, const Duration& duration) : shape_(shape), duration_(duration) {
+  Clock(const ScheduleShape& shape, const Timing& timing) : shape_(shape), timing_(timing) {
     for (int stage = 0; stage < shape.stages; ++stage) {
       lists_.push_back(make_schedule(shape, stage));
+      std::erase_if(lists_.back(), [&](const Action& action) { return !timing.happens(stage, action); });
       done_.emplace_back();
     }
   }
@@ -57,17 +58,17 @@ class Clock {
       start = std::max(start, message->second);
       sent_.erase(message);
     }
-    const double end = start + duration_(stage, action);
+    const double end = start + timing_.duration(stage, action);
     if (sends(action)) {
       const Route to = route(shape_, stage, action);
-      sent_[{to.peer, to.tag}] = end;
+      sent_[{to.peer, to.tag}] = end + timing_.travel(stage, action);
     }
     done.push_back({action, start, end});
     return true;
   }
 
   const ScheduleShape shape_;
-  const Duration& duration_;
+  const Timing& timing_;
   std::vector<std::vector<Action>> lists_;
   std::vector<std::vector<Timed>> done_;
   std::map<std::pair<int, int>, double> sent_;  // (receiving stage, tag) -> when it is there
@@ -75,8 +76,8 @@ class Clock {
 
 }  // namespace
 
-std::vector<std::vector<Timed>> replay(const ScheduleShape& shape, const Duration& duration) {
-  return Clock(shape, duration).run();
+std::vector<std::vector<Timed>> replay(const ScheduleShape& shape, const Timing& timing) {
+  return Clock(shape, timing).run();
 }
 
 }  // namespace lorashard::dist

@@ -61,6 +61,7 @@ struct Runtime::State {
         fail(Failure::communication, text("splitting the ranks over axis ", axis, ", rank ", rank, " of ", size));
     }
     if (comm == MPI_COMM_NULL) return nullptr;
+    if (device.meta()) return make_rehearsal_communicator(device, axis, comm, {.watchdog = watchdog});
     if (device.kind() != kernels::DeviceKind::cuda)
       return make_mpi_communicator(device, axis, comm, {.watchdog = watchdog});
     return make_nccl_communicator(device, axis, comm, watchdog, axis == "pipeline");
@@ -127,7 +128,6 @@ std::unique_ptr<Mesh> Runtime::make_sub_mesh(kernels::Device& device, MeshExtent
   if (extents.ranks() < 1 || extents.ranks() > size())
     fail(Failure::configuration, text("the mesh ", to_string(extents), " does not fit on ", size(), " ranks"));
   const bool inside = rank() < extents.ranks();
-  if (device.meta()) return inside ? std::make_unique<Mesh>(make_meta_mesh(device, extents, rank())) : nullptr;
   const MeshPoint at = inside ? point_of(extents, rank()) : MeshPoint{};
   const auto split = [&](const char* axis, int color, int place) {
     return state_->split(device, axis, inside ? color : MPI_UNDEFINED, place);

@@ -34,7 +34,7 @@ class Runtime {
   int gpu(int gpu_count, bool oversubscribe) const;
 
   // Communicators of `extents` (whose ranks() must equal the communicator's size) that move memory of `device`: over
-  // MPI on the host, over NCCL on cuda. Collective over all ranks. On a meta device they only count.
+  // MPI on the host, over NCCL on cuda; on a meta device notes of what is asked. Collective over all ranks.
   Mesh make_mesh(kernels::Device& device, MeshExtents extents);
   // The same over the first extents.ranks() ranks of the world; the others get nullptr. Collective over all ranks.
   // For tests that run many meshes in one job.

@@ -149,7 +149,7 @@ std::string print_schedule(const ScheduleShape& shape) {
   idle[0] = '.';
   std::string page;
   int stage = 0;
-  for (const std::vector<Timed>& row : replay(shape, slots)) {
+  for (const std::vector<Timed>& row : replay(shape, {.duration = slots})) {
     std::string line = text("stage ", stage++, " ");
     const std::size_t start = line.size();
     for (const Timed& timed : row) {

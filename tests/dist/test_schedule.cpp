@@ -177,9 +177,9 @@ TEST(Schedule, PeakInFlightIsWhatTheorySays) {
 
 double makespan(const ScheduleShape& shape) {
   double end = 0;
-  for (const auto& row : replay(shape, [](int, const Action& action) {
+  for (const auto& row : replay(shape, {.duration = [](int, const Action& action) {
          return action.kind == ActionKind::forward ? 1.0 : action.kind == ActionKind::backward ? 2.0 : 0.0;
-       }))
+       }}))
     end = std::max(end, row.back().end);
   return end;
 }
@@ -209,10 +209,35 @@ TEST(Schedule, ShortGroupCostsNoMoreThanAFullOne) {
 
 TEST(Schedule, ReplayCountsTransfers) {
   // Two stages, one microbatch; every action takes 1: F S | R F B S | R B on one line of dependencies.
-  const auto rows = replay({ScheduleKind::gpipe, 2, 1, 1}, [](int, const Action&) { return 1.0; });
+  const auto rows = replay({ScheduleKind::gpipe, 2, 1, 1}, {.duration = [](int, const Action&) { return 1.0; }});
   EXPECT_EQ(rows[0].back().end, 8);
   EXPECT_EQ(rows[1].front().start, 2);
   EXPECT_EQ(rows[1].back().end, 6);
+}
+
+// A message that travels for 5 keeps the receiver waiting, not the sender.
+TEST(Schedule, ReplayLetsMessagesTravel) {
+  const auto rows = replay({ScheduleKind::gpipe, 2, 2, 1},
+                           {.duration = [](int, const Action& action) { return action.kind == ActionKind::forward ? 1.0 : 0.0; },
+                            .travel = [](int, const Action&) { return 5.0; }});
+  // Stage 0: F0 S F1 S; stage 1: R (at 6) F0 R (at 7) F1.
+  EXPECT_EQ(rows[0][2].action, (Action{ActionKind::forward, 1, 0}));
+  EXPECT_EQ(rows[0][2].start, 1);
+  EXPECT_EQ(rows[1][0].end, 6);
+  EXPECT_EQ(rows[1][3].end, 8);
+}
+
+// A job whose first stage trains nothing sends it no gradient.
+TEST(Schedule, ReplayLeavesOutWhatDoesNotHappen) {
+  const auto rows = replay({ScheduleKind::one_f_one_b, 2, 2, 1},
+                           {.duration = [](int stage, const Action& action) {
+                              return action.kind == ActionKind::forward ? 1.0 : action.kind == ActionKind::backward && stage == 1 ? 2.0 : 0.0;
+                            },
+                            .happens = [](int, const Action& action) {
+                              return action.kind != ActionKind::send_backward && action.kind != ActionKind::receive_backward;
+                            }});
+  EXPECT_EQ(rows[0].back().end, 2);  // both forwards, one after the other
+  EXPECT_EQ(rows[1].back().end, 7);  // F0 B0 F1 B1 from 1 on
 }
 
 TEST(Schedule, Prints) {
