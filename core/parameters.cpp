@@ -75,7 +75,8 @@ void Parameters::add_adapters(const TrainingPlan& plan, const std::vector<Tensor
     if (!is_linear_weight(info)) continue;
     std::vector<AdapterSpec> pairs;
     for (const AdapterSpec& spec : plan.adapters) {
-      if (text("layers.", spec.layer, ".", place_of(spec.target).linear, ".weight") == info.name) pairs.push_back(spec);
+      const bool here_too = spec.layer == info.layer;  // spares the text of most: planning makes many models
+      if (here_too && text("layers.", spec.layer, ".", place_of(spec.target).linear, ".weight") == info.name) pairs.push_back(spec);
     }
     for (const AdapterSpec& s : pairs) adapter_numbers_[s.a_name()] = replicated_.add(s.a_name(), s.rank, s.in, true, s.layer);
     for (const AdapterSpec& s : pairs) adapter_numbers_[s.b_name()] = replicated_.add(s.b_name(), s.out, s.rank, true, s.layer);

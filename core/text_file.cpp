@@ -2,6 +2,7 @@
 
 #include <cerrno>
 #include <cstring>
+#include <filesystem>
 #include <vector>
 
 #include "kernels/error.hpp"
@@ -44,6 +45,16 @@ bool LineReader::next(std::string& line) {
   }
   ++number_;
   return true;
+}
+
+void write_whole(const std::string& path, const std::string& content) {
+  const std::string partial = path + ".partial";
+  std::ofstream file(partial, std::ios::binary);
+  file << content;
+  file.close();
+  std::error_code error = file ? std::error_code() : std::make_error_code(std::errc::io_error);
+  if (!error) std::filesystem::rename(partial, path, error);
+  if (error) kernels::fail(kernels::Failure::storage, kernels::text(path, ": cannot be written: ", error.message()));
 }
 
 }  // namespace lorashard::core

@@ -24,4 +24,7 @@ class LineReader {
   kernels::Index number_ = 0;
 };
 
+// Writes a file whole or not at all. Throws Failure::storage naming it.
+void write_whole(const std::string& path, const std::string& content);
+
 }  // namespace lorashard::core

@@ -1,0 +1,138 @@
+#include "core/clock.hpp"
+
+#include <algorithm>
+#include <cstring>
+#include <numeric>
+
+#include "kernels/error.hpp"
+
+namespace lorashard::core {
+
+using dist::Verb;
+using kernels::Phase;
+
+const char* name(Part part) {
+  switch (part) {
+    case Part::products:
+      return "products";
+    case Part::adapters:
+      return "adapters";
+    case Part::attention:
+      return "attention";
+    case Part::kernels:
+      return "kernels";
+    case Part::optimizer:
+      return "optimizer";
+    case Part::tensor:
+      return "tensor";
+    case Part::pipeline:
+      return "pipeline";
+    case Part::data:
+      return "data";
+  }
+  return "?";
+}
+
+double sum_of(const Parts& parts) { return std::accumulate(parts.begin(), parts.end(), 0.0); }
+
+namespace {
+
+constexpr const char* kAgain = "again";  // core/block.cpp
+
+Part part_of(Phase phase) {
+  switch (phase) {
+    case Phase::matmul:
+      return Part::products;
+    case Phase::adapter:
+      return Part::adapters;
+    case Phase::attention:
+      return Part::attention;
+    case Phase::optimizer:
+      return Part::optimizer;
+    default:
+      return Part::kernels;
+  }
+}
+
+// Over the replica group (tensor x data) go gradients of replicated values, over the world the two totals of a step.
+Part part_of(const std::string& axis) {
+  return axis == "tensor" ? Part::tensor : axis == "pipeline" ? Part::pipeline : Part::data;
+}
+
+}  // namespace
+
+Group group_of(const Hardware& hardware, const dist::MeshExtents& extents, const std::string& axis) {
+  std::map<int, int> in_node;  // of the group of rank 0
+  int size = 0;
+  for (int rank = 0; rank < extents.ranks(); ++rank) {
+    const dist::MeshPoint p = dist::point_of(extents, rank);
+    const bool member = axis == "world" || (axis == "tensor" && p.pipeline == 0 && p.data == 0) ||
+                        (axis == "pipeline" && p.tensor == 0 && p.data == 0) ||
+                        (axis == "data" && p.tensor == 0 && p.pipeline == 0) || (axis == "replica" && p.pipeline == 0);
+    if (!member) continue;
+    ++size;
+    ++in_node[rank / hardware.cards_per_node];
+  }
+  Group group{size, 1, 1};
+  for (const auto& [node, count] : in_node) group.per_node = std::max(group.per_node, count);
+  const int filled = std::min(hardware.cards_per_node, extents.ranks());
+  group.groups_per_node = std::max(1, filled / group.per_node);
+  return group;
+}
+
+Group Clock::group(const std::string& axis) const { return group_of(hardware_, settings_.extents, axis); }
+
+void Clock::add(Part part, double seconds) {
+  if (depth_ == 0) return;
+  works_.back().seconds[static_cast<int>(part)] += seconds;
+  if (again_depth_ > 0) works_.back().again_s += seconds;
+}
+
+void Clock::operation(Phase phase, const kernels::Cost& cost, const kernels::ProductShape* product) {
+  if (!runs_ || phase == Phase::collectives || phase == Phase::pipeline) return;  // moved() has them
+  if (depth_ > 0 && (product != nullptr || phase == Phase::attention)) {
+    flops_ += cost.flops;
+    if (again_depth_ > 0) again_flops_ += cost.flops;
+  }
+  const double seconds = product != nullptr          ? product_s(hardware_, *product, settings_.tf32)
+                         : phase == Phase::attention ? attention_s(hardware_, cost, settings_.precision)
+                                                     : kernel_s(hardware_, cost);
+  add(part_of(phase), seconds);
+}
+
+void Clock::enter(const char* work, int number, int part) {
+  if (!runs_) return;
+  if (++depth_ == 1) works_.push_back({work, number, part, {}, 0, {}});
+  if (again_depth_ > 0 || std::strcmp(work, kAgain) == 0) ++again_depth_;
+}
+
+void Clock::leave() {
+  if (!runs_) return;
+  --depth_;
+  if (again_depth_ > 0) --again_depth_;
+}
+
+void Clock::moved(const dist::Traffic& traffic) {
+  if (!runs_) return;
+  AxisTraffic& entry = traffic_[{*traffic.axis, traffic.verb}];
+  entry.size = traffic.size;
+  ++entry.messages;
+  entry.bytes += static_cast<double>(traffic.bytes);
+  const double bytes = static_cast<double>(traffic.bytes);
+  if (traffic.verb == Verb::send || traffic.verb == Verb::receive) {
+    if (depth_ == 0) {
+      message_bytes_ = bytes;  // an action of the schedule: the timeline has it
+    } else if (traffic.verb == Verb::receive) {
+      add(Part::pipeline, message_s(hardware_, bytes, settings_.extents.ranks() <= hardware_.cards_per_node));
+    }
+    return;
+  }
+  if (traffic.verb == Verb::values || traffic.verb == Verb::barrier) return;  // a few bytes, outside of steps
+  const double seconds = collective_s(hardware_, traffic.verb, bytes, group(*traffic.axis));
+  if (traffic.started && settings_.overlaps && depth_ > 0)
+    works_.back().started.push_back({sum_of(works_.back().seconds), seconds});
+  else
+    add(part_of(*traffic.axis), seconds);
+}
+
+}  // namespace lorashard::core

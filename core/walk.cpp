@@ -1,0 +1,61 @@
+#include "core/walk.hpp"
+
+#include "core/model.hpp"
+
+namespace lorashard::core {
+
+using dist::ActionKind;
+using kernels::kCategoryCount;
+
+Walk::Walk(const PlanRequest& request, const dist::MeshPoint& point, Clock* clock)
+    : device_(kernels::make_meta_device(request.target)),
+      mesh_(dist::make_meta_mesh(*device_, request.extents, dist::rank_of(request.extents, point), clock)),
+      trainer_(request.config, *device_, mesh_) {
+  for (int c = 0; c < kCategoryCount; ++c)
+    held_[c] = device_->ledger().current_bytes(static_cast<kernels::Category>(c));
+  device_->profile().tell(clock);
+  if (clock != nullptr) clock->run(true);
+  trainer_.step(request.train);
+  if (clock != nullptr) clock->run(false);
+  for (const Dataset& set : request.valid) trainer_.evaluate(set);
+}
+
+CategoryBytes Walk::peak() const {
+  CategoryBytes bytes;
+  for (int c = 0; c < kCategoryCount; ++c) bytes[c] = device_->ledger().peak_bytes(static_cast<kernels::Category>(c));
+  return bytes;
+}
+
+Index microbatch_of(const PlanRequest& request) {
+  const TrainConfig& train = request.config.train;
+  return train.microbatch == 0 ? train.batch / request.extents.data : train.microbatch;
+}
+
+StepTime planned_time(const PlanRequest& request, const Hardware& hardware,
+                      const std::vector<std::vector<WorkTime>>& works, double message_bytes) {
+  const Config& config = request.config;
+  const int stages = request.extents.pipeline, parts = stages * config.mesh.chunks;
+  TimelineInput input;
+  const Index microbatches = config.train.batch / request.extents.data / microbatch_of(request);
+  input.shape = {config.mesh.schedule, stages, static_cast<int>(microbatches), config.mesh.chunks};
+  for (const auto& stage : works) input.stages.push_back(&stage);
+  // Neighbours are `tensor` ranks apart.
+  const auto node = [&](int stage) { return dist::rank_of(request.extents, {0, stage, 0}) / hardware.cards_per_node; };
+  input.travel = [=, &hardware](int stage, const dist::Action& action) {
+    const int peer =
+        dist::route({config.mesh.schedule, stages, 1, config.mesh.chunks}, stage, {action.kind, 0, action.chunk}).peer;
+    return peer == stage ? 0.0 : message_s(hardware, message_bytes, node(stage) == node(peer));
+  };
+  std::vector<bool> trains;  // by part: something up to it
+  const TrainingPlan plan = make_plan(config);
+  for (int part = 0; part < parts; ++part) trains.push_back(trains_up_to(plan, config.model.shape, part, parts));
+  input.happens = [=](int stage, const dist::Action& action) {
+    const int part = action.chunk * stages + stage;
+    if (action.kind == ActionKind::receive_backward) return bool(trains[part]);
+    if (action.kind == ActionKind::send_backward) return bool(trains[part - 1]);
+    return true;
+  };
+  return time_step(input);
+}
+
+}  // namespace lorashard::core

@@ -1,0 +1,35 @@
+// One rank of a job on the meta device: made, one step, and the evaluations.
+#pragma once
+
+#include <memory>
+
+#include "core/plan.hpp"
+#include "core/trainer.hpp"
+
+namespace lorashard::core {
+
+class Walk {
+ public:
+  // `clock` may be null. The request outlives this.
+  Walk(const PlanRequest& request, const dist::MeshPoint& point, Clock* clock);
+
+  const Trainer& trainer() const { return trainer_; }
+  const CategoryBytes& held() const { return held_; }  // before the step
+  CategoryBytes peak() const;
+  Index peak_total() const { return device_->ledger().peak_bytes(); }
+
+ private:
+  std::unique_ptr<kernels::Device> device_;
+  dist::Mesh mesh_;
+  Trainer trainer_;
+  CategoryBytes held_{};
+};
+
+// The step that the works of one rank of each stage make on the job's schedule.
+StepTime planned_time(const PlanRequest& request, const Hardware& hardware,
+                      const std::vector<std::vector<WorkTime>>& works, double message_bytes);
+
+// Sequences that go through the pipeline at once.
+Index microbatch_of(const PlanRequest& request);
+
+}  // namespace lorashard::core
