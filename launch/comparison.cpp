@@ -90,7 +90,8 @@ std::vector<std::pair<std::string, Cell>> rows_for(const boost::json::object& fi
 
 }  // namespace
 
-std::string comparison_table(const std::vector<std::string>& run_directories) {
+std::string comparison_table(const std::vector<std::string>& run_directories,
+                             const std::vector<std::vector<std::string>>& further) {
   std::vector<boost::json::object> runs;
   std::vector<std::vector<std::string>> cells{{"run"}};
   for (const std::string& directory : run_directories) {
@@ -108,6 +109,7 @@ std::string comparison_table(const std::vector<std::string>& run_directories) {
   } catch (const std::exception& error) {
     fail(Failure::configuration, text("summary.json: a figure is missing: ", error.what()));
   }
+  cells.insert(cells.end(), further.begin(), further.end());
   return table_text(cells);
 }
 

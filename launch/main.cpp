@@ -16,6 +16,8 @@ using kernels::text;
 
 const launch::Subcommand kSubcommands[] = {
     {"train", "run a job: LoRA or full fine-tuning, on any mesh", launch::train_syntax, launch::train},
+    {"plan", "say what a job would take, and whether it fits", launch::plan_syntax, launch::plan},
+    {"compare", "LoRA beside full fine-tuning of one job, planned or run", launch::compare_syntax, launch::compare},
     {"tokenize", "make a token file of text or JSON lines", launch::tokenize_syntax, launch::tokenize},
     {"import", "make a base file of a Hugging Face directory", launch::import_syntax, launch::import},
     {"info", "say what a file, a run or a schedule is", launch::info_syntax, launch::info},

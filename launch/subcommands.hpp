@@ -5,6 +5,7 @@
 
 #include "dist/runtime.hpp"
 #include "launch/arguments.hpp"
+#include "launch/job.hpp"
 
 namespace lorashard::launch {
 
@@ -17,12 +18,18 @@ struct Subcommand {
 
 const Syntax& train_syntax();
 int train(dist::Runtime& runtime, int argc, char** argv);
+// A job from its data to its result, in run.dir. Collective; the exit code.
+int run_job(dist::Runtime& runtime, const Job& job);
+const Syntax& compare_syntax();
+int compare(dist::Runtime& runtime, int argc, char** argv);
 const Syntax& tokenize_syntax();
 int tokenize(dist::Runtime& runtime, int argc, char** argv);
 const Syntax& import_syntax();
 int import(dist::Runtime& runtime, int argc, char** argv);
 const Syntax& info_syntax();
 int info(dist::Runtime& runtime, int argc, char** argv);
+const Syntax& plan_syntax();
+int plan(dist::Runtime& runtime, int argc, char** argv);
 const Syntax& bench_syntax();
 int bench(dist::Runtime& runtime, int argc, char** argv);
 

@@ -3,8 +3,8 @@
 #include <cmath>
 #include <cstdio>
 #include <filesystem>
-#include <fstream>
 
+#include "core/text_file.hpp"
 #include "core/trainer.hpp"
 #include "launch/ceiling.hpp"
 #include "launch/progress.hpp"
@@ -164,13 +164,7 @@ std::string make_result(Session& session) {
 }
 
 void write_summary(const Session& session) {
-  const std::string path = session.directory.file("summary.json"), partial = path + ".partial";
-  std::ofstream file(partial);
-  file << summary_json(session.job, session.figures);
-  file.close();
-  std::error_code error = file ? std::error_code() : std::make_error_code(std::errc::io_error);
-  if (!error) std::filesystem::rename(partial, path, error);
-  if (error) fail(Failure::storage, text(path, ": cannot be written: ", error.message()));
+  core::write_whole(session.directory.file("summary.json"), summary_json(session.job, session.figures));
 }
 
 void finish(Session& session, kernels::Device& device) {
@@ -190,7 +184,9 @@ void finish(Session& session, kernels::Device& device) {
   session.progress.say(summary_text(session.figures));
 }
 
-int run(dist::Runtime& runtime, const Job& job) {
+}  // namespace
+
+int run_job(dist::Runtime& runtime, const Job& job) {
   const std::unique_ptr<kernels::Device> device = make_device(job, runtime);
   dist::Mesh mesh = runtime.make_mesh(*device, job.extents);
   std::optional<JobData> data;
@@ -223,8 +219,6 @@ int run(dist::Runtime& runtime, const Job& job) {
   return complete ? 0 : static_cast<int>(Failure::preempted);
 }
 
-}  // namespace
-
 const Syntax& train_syntax() {
   static const Syntax syntax{
       .usage = "[mpirun -np N] lorashard train --config <file> [--section.key value ...]",
@@ -241,7 +235,7 @@ int train(dist::Runtime& runtime, int argc, char** argv) {
   const core::Config config = arguments.config();
   if (config.device.kind == kernels::DeviceKind::meta) return train_on_meta(runtime, arguments);
   if (config.run.dir.empty()) fail(Failure::configuration, "run.dir: missing, expected a directory for the results");
-  return run(runtime, make_job(config, runtime.size()));
+  return run_job(runtime, make_job(config, runtime.size()));
 }
 
 }  // namespace lorashard::launch

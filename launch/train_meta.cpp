@@ -1,16 +1,13 @@
 #include "launch/train_meta.hpp"
 
-#include <boost/json.hpp>
 #include <cstdio>
-#include <filesystem>
 
-#include "core/option_values.hpp"
 #include "core/quote.hpp"
 #include "core/trainer.hpp"
-#include "launch/job.hpp"
+#include "launch/planned_job.hpp"
 #include "launch/subcommands.hpp"
 #include "launch/summary.hpp"
-#include "launch/synthetic_tokens.hpp"
+#include "launch/together.hpp"
 #include "launch/units.hpp"
 
 namespace lorashard::launch {
@@ -21,16 +18,6 @@ using kernels::Failure;
 using kernels::text;
 
 namespace {
-
-int ranks_of(const core::Config& config, const Arguments& arguments) {
-  const int smallest = config.mesh.tensor * config.mesh.pipeline;
-  if (!arguments.has("ranks")) return smallest;
-  const auto ranks = core::to_whole(arguments.value("ranks"));
-  if (!ranks || *ranks < 1 || *ranks > 1'000'000)
-    fail(Failure::configuration, text("command line: --ranks: found ", core::in_quotes(arguments.value("ranks")),
-                                      ", expected a number of ranks"));
-  return static_cast<int>(*ranks);
-}
 
 kernels::DeviceKind target_of(const Arguments& arguments) {
   const std::string target = arguments.value("target", "host");
@@ -68,25 +55,59 @@ std::string work_table(const std::vector<RankFigures>& ranks) {
   return rank_table({"a step", "TFLOP", "sent"}, cells);
 }
 
+// Throws when a rank's peaks in the rehearsal are not those of its walk in one process.
+void expect_as_planned(const std::vector<core::PlannedRanks>& planned, const std::vector<RankFigures>& rehearsed) {
+  for (const core::PlannedRanks& kind : planned)
+    for (const int rank : kind.ranks)
+      for (int c = 0; c < kernels::kCategoryCount; ++c) {
+        const auto found = static_cast<Index>(rehearsed[rank].peak_bytes[c]);
+        if (found != kind.peak_bytes[c])
+          fail(Failure::other,
+               text("rank ", rank, ": found a peak of ", found, " bytes of ", name(static_cast<kernels::Category>(c)),
+                    ", expected ", kind.peak_bytes[c], " as planned in one process"));
+      }
+}
+
+// The ranks that mpirun started, their communicators and the schedule, without memory or arithmetic.
+int rehearse(dist::Runtime& runtime, PlannedJob& planned) {
+  const Job& job = planned.job();
+  const std::unique_ptr<kernels::Device> device = kernels::make_meta_device(job.target);
+  dist::Mesh mesh = runtime.make_mesh(*device, job.extents);
+  core::Trainer trainer(job.config, *device, mesh);
+  device->profile().reset();
+  trainer.step(planned.data().train);
+  RankFigures mine = figures_of(*device, trainer.reduced_bytes());
+  for (const core::Dataset& set : planned.data().valid) trainer.evaluate(set);
+  for (int c = 0; c < kernels::kCategoryCount; ++c)
+    mine.peak_bytes[c] = static_cast<double>(device->ledger().peak_bytes(static_cast<kernels::Category>(c)));
+  mine.peak_total_bytes = static_cast<double>(device->ledger().peak_bytes());
+  const double process_bytes = mine.peak_resident_bytes;
+  mine.peak_resident_bytes = 0;  // this process is not that rank
+  const std::vector<RankFigures> ranks = gather_figures(mesh.world(), mine);
+  on_first_rank(mesh.world(), [&] {
+    expect_as_planned(core::plan_memory(planned.request()), ranks);
+    std::fputs(text(describe(job, trainer.trained_parameters(), planned.data()), "\n", memory_table(ranks), "\n",
+                    work_table(ranks), "\n", ranks.size(),
+                    " processes entered the same verbs in the same order with the same lengths; each one's peaks "
+                    "are those planned in one process; process 0 took ",
+                    bytes_text(process_bytes), "\n")
+                   .c_str(),
+               stdout);
+    return 0.0;
+  });
+  return 0;
+}
+
 }  // namespace
 
 int train_on_meta(dist::Runtime& runtime, const Arguments& arguments) {
-  expect_one_rank(runtime, "train with device.kind = meta");
   core::Config config = arguments.config();
-  // A job is planned before its files are there: the model's extents and random tokens stand in for them.
-  if (config.model.shape.layers > 0 && !std::filesystem::exists(config.model.base)) config.model.base.clear();
-  if (!std::filesystem::exists(config.data.train)) config.data.train.clear();
-  for (const std::string& path : valid_paths(config))
-    if (!std::filesystem::exists(path)) config.data.valid.clear();
-  const int ranks = ranks_of(config, arguments);
-  Job job = make_job(std::move(config), ranks);
+  const int ranks = runtime.size() > 1 ? runtime.size() : planned_ranks(config, arguments);
+  PlannedJob planned(std::move(config), ranks);
+  Job& job = planned.job();
   job.target = target_of(arguments);
-  std::optional<SyntheticTokens> tokens;
-  if (job.config.data.train.empty()) {
-    tokens.emplace(job.config.model.shape.vocab, job.config.data.length, 1);
-    job.config.data.train = tokens->path();
-  }
-  const JobData data = open_data(job.config);
+  if (runtime.size() > 1) return rehearse(runtime, planned);
+  const JobData& data = planned.data();
   RunFigures run;
   for (int rank = 0; rank < ranks; ++rank) run.ranks.push_back(count_rank(job, data, rank, run.trained_parameters));
   run.steps = 1;

@@ -6,7 +6,8 @@
 
 namespace lorashard::launch {
 
-// Walks all ranks of the job in this one process and prints what each would use. Writes no file.
+// On one rank: walks all ranks of the job in this process and prints what each would use. On several: each is one rank of
+// the job, with its real communicators and schedule, and rank 0 holds all of them against the walk. Writes no file.
 int train_on_meta(dist::Runtime& runtime, const Arguments& arguments);
 
 }  // namespace lorashard::launch

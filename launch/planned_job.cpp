@@ -1,0 +1,64 @@
+#include "launch/planned_job.hpp"
+
+#include <filesystem>
+
+#include "core/option_values.hpp"
+#include "core/quote.hpp"
+#include "launch/synthetic_tokens.hpp"
+
+namespace lorashard::launch {
+
+namespace fs = std::filesystem;
+using kernels::fail;
+using kernels::Failure;
+using kernels::text;
+
+PlannedJob::PlannedJob(core::Config config, int ranks) {
+  if (config.model.shape.layers > 0 && !fs::exists(config.model.base)) config.model.base.clear();
+  if (!fs::exists(config.data.train)) config.data.train.clear();
+  for (const std::string& path : valid_paths(config))
+    if (!fs::exists(path)) config.data.valid.clear();
+  job_ = make_job(std::move(config), ranks);
+  if (job_.config.data.train.empty()) {
+    tokens_ = std::make_unique<SyntheticTokens>(job_.config.model.shape.vocab, job_.config.data.length, 1);
+    job_.config.data.train = tokens_->path();
+  }
+  data_ = std::make_unique<JobData>(open_data(job_.config));
+}
+
+PlannedJob::~PlannedJob() = default;
+
+core::PlanRequest PlannedJob::request() const {
+  return {job_.config, job_.extents, job_.target, data_->train, data_->valid};
+}
+
+int ranks_option(const Arguments& arguments, const char* option, int otherwise) {
+  if (!arguments.has(option)) return otherwise;
+  const auto ranks = core::to_whole(arguments.value(option));
+  if (!ranks || *ranks < 1 || *ranks > 1'000'000)
+    fail(Failure::configuration, text("command line: --", option, ": found ", core::in_quotes(arguments.value(option)),
+                                      ", expected a number of ranks"));
+  return static_cast<int>(*ranks);
+}
+
+int planned_ranks(const core::Config& config, const Arguments& arguments) {
+  return ranks_option(arguments, "ranks", config.mesh.tensor * config.mesh.pipeline);
+}
+
+core::Hardware find_hardware(const std::string& named, const std::string& otherwise) {
+  const std::string wanted = named.empty() ? otherwise : named;
+  if (fs::exists(wanted)) return core::read_hardware(wanted);
+  std::error_code error;
+  const fs::path program = fs::read_symlink("/proc/self/exe", error).parent_path();
+  std::string places;
+  for (const fs::path& folder : {fs::path("configs/hardware"), program / "../share/lorashard/configs/hardware",
+                                 program / "../../configs/hardware"}) {
+    const fs::path file = folder / (wanted + ".ini");
+    if (fs::exists(file)) return core::read_hardware(file.lexically_normal());
+    places += text(places.empty() ? "" : ", ", file.lexically_normal().string());
+  }
+  fail(Failure::configuration,
+       text("device.hardware: found ", core::in_quotes(wanted), ", expected a file; looked for ", places));
+}
+
+}  // namespace lorashard::launch

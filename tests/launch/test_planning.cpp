@@ -1,0 +1,116 @@
+// plan, compare and rehearsals as a user calls them.
+#include <iterator>
+#include <sstream>
+#include <vector>
+
+#include "tests/launch/whole_runs.hpp"
+
+namespace lorashard::launch {
+namespace {
+
+using boost::json::object;
+using testing::HasSubstr;
+
+class Planning : public WholeRuns {
+ protected:
+  void SetUp() override { write_file(at("job.ini"), kTinyJob); }
+  object json_of(const std::string& arguments) const {
+    const Outcome outcome = call(arguments + " --json");
+    EXPECT_EQ(outcome.err, "");
+    return boost::json::parse(outcome.out).as_object();
+  }
+};
+
+const std::string kGpt3 =
+    "--model.layers 96 --model.width 12288 --model.heads 96 --model.vocab 50257 --model.context 2048 "
+    "--data.length 2048 --train.batch 16 --train.microbatch 1 --train.precision bf16 ";
+
+TEST_F(Planning, SaysThatAJobFits) {
+  const Outcome page = call("plan --config job.ini --device.hardware h100 --ranks 2");
+  EXPECT_EQ(page.code, 0) << page.err;
+  for (const char* words : {"memory a rank, peak", "time of a step", "tokens/s", "fits "})
+    EXPECT_THAT(page.out, HasSubstr(words));
+  const object plan = json_of("plan --config job.ini --ranks 2");
+  EXPECT_TRUE(plan.at("fits").as_bool());
+  EXPECT_EQ(plan.at("ranks").as_int64(), 2);
+  for (const char* key : {"peak_bytes_per_rank", "step_s", "tokens_per_s", "tokens_per_s_per_gpu",
+                          "model_tflops_per_gpu", "hardware_tflops_per_gpu", "gpu_hours", "checkpoint_bytes"})
+    EXPECT_GT(plan.at(key).to_number<double>(), 0) << key;
+  double parts = 0;
+  for (const auto& [name, seconds] : plan.at("time").as_object())
+    if (name != "recomputed" && name != "hidden") parts += seconds.to_number<double>();
+  const double step_s = plan.at("step_s").to_number<double>();
+  EXPECT_NEAR(parts, step_s, 1e-9 * step_s);
+}
+
+TEST_F(Planning, SaysWhatIsInTheWay) {
+  const std::string job = "plan " + kGpt3 + "--mesh.tensor 2 --device.hardware a100-80gb";
+  const Outcome page = call(job);
+  EXPECT_EQ(page.code, 3);
+  EXPECT_THAT(page.out, HasSubstr("does not fit: stage 0 needs"));
+  EXPECT_THAT(page.out, HasSubstr("in the way: base"));
+  EXPECT_THAT(page.out, HasSubstr("would fit   mesh."));
+  EXPECT_FALSE(json_of(job).at("fits").as_bool());
+}
+
+// A fact of the method: 350 GB of frozen weights in 16 bits need more than 11 and at most 16 cards of 32 GB, on which
+// training every weight does not fit.
+TEST_F(Planning, SearchFindsFewGpusForLora) {
+  const object found = json_of("plan " + kGpt3 + "--search --most 16 --device.hardware v100-32gb --train.batch 16");
+  const object& smallest = found.at("smallest").as_object();
+  EXPECT_TRUE(smallest.at("full").is_null());
+  const object& lora = smallest.at("lora").as_object();
+  EXPECT_TRUE(lora.at("fits").as_bool());
+  EXPECT_GE(lora.at("ranks").as_int64(), 11);
+  EXPECT_LE(lora.at("ranks").as_int64(), 16);
+  EXPECT_TRUE(lora.at("mesh").as_object().contains("pipeline"));
+}
+
+TEST_F(Planning, ComparesWhatIsPlanned) {
+  const Outcome page = call("compare --config job.ini");
+  EXPECT_EQ(page.code, 0) << page.err;
+  for (const char* words : {"lora, smallest", "full, smallest", "storage of 100 models"})
+    EXPECT_THAT(page.out, HasSubstr(words));
+}
+
+TEST_F(Planning, ComparesWhatIsRun) {
+  write_file(at("text.txt"), some_text(3000));
+  ASSERT_EQ(call("tokenize --from text.txt --to train.h5").code, 0);
+  const Outcome page = call("compare --run --config job.ini", mpirun(2));
+  EXPECT_EQ(page.code, 0) << page.err;
+  const std::string table = page.out.substr(page.out.rfind("\nrun "));
+  EXPECT_THAT(table, HasSubstr("trained parameters"));
+  // The row that was planned reads as the row that was measured.
+  const auto cells = [&](const std::string& label) {
+    const std::size_t at = table.find(label) + label.size();
+    std::istringstream words(table.substr(at, table.find('\n', at) - at));
+    return std::vector<std::string>(std::istream_iterator<std::string>(words), {});
+  };
+  EXPECT_EQ(cells("memory a rank, planned"), cells("memory a rank, together"));
+  EXPECT_TRUE(std::filesystem::exists(at("run/lora/adapter.h5")));
+  EXPECT_TRUE(std::filesystem::exists(at("run/full/model.h5")));
+}
+
+TEST_F(Planning, RehearsesOnManyProcesses) {
+  const Outcome page =
+      call("train --device.kind meta --target cuda --mesh.tensor 2 --mesh.pipeline 3 " + kGpt3, mpirun(6));
+  EXPECT_EQ(page.code, 0) << page.err;
+  EXPECT_THAT(page.out, HasSubstr("6 processes entered the same verbs in the same order"));
+}
+
+TEST_F(Planning, RefusesInOneLine) {
+  const Outcome no_card = call("plan --config job.ini --device.hardware b300");
+  EXPECT_EQ(no_card.code, 2);
+  EXPECT_EQ(no_card.error_lines(), 1);
+  EXPECT_THAT(no_card.err,
+              HasSubstr("device.hardware: found 'b300', expected a file; looked for configs/hardware/b300.ini"));
+  const Outcome ranks = call("plan --config job.ini --ranks none");
+  EXPECT_EQ(ranks.code, 2);
+  EXPECT_EQ(ranks.err, "lorashard: command line: --ranks: found 'none', expected a number of ranks\n");
+  const Outcome never = call("compare " + kGpt3 + "--most 2");
+  EXPECT_EQ(never.code, 3);
+  EXPECT_THAT(never.err, HasSubstr("adapter.method = lora: does not fit on up to 2"));
+}
+
+}  // namespace
+}  // namespace lorashard::launch
