@@ -61,26 +61,33 @@ Part part_of(const std::string& axis) {
 
 }  // namespace
 
+// The group that lies on most nodes is the slowest, and the others wait for it.
 Group group_of(const Hardware& hardware, const dist::MeshExtents& extents, const std::string& axis) {
-  std::map<int, int> in_node;  // of the group of rank 0
-  int size = 0;
+  std::map<int, std::map<int, int>> of_group;  // members by group and node
   for (int rank = 0; rank < extents.ranks(); ++rank) {
     const dist::MeshPoint p = dist::point_of(extents, rank);
-    const bool member = axis == "world" || (axis == "tensor" && p.pipeline == 0 && p.data == 0) ||
-                        (axis == "pipeline" && p.tensor == 0 && p.data == 0) ||
-                        (axis == "data" && p.tensor == 0 && p.pipeline == 0) || (axis == "replica" && p.pipeline == 0);
-    if (!member) continue;
-    ++size;
-    ++in_node[rank / hardware.cards_per_node];
+    const int id = axis == "tensor"     ? p.data * extents.pipeline + p.pipeline
+                   : axis == "pipeline" ? p.data * extents.tensor + p.tensor
+                   : axis == "data"     ? p.pipeline * extents.tensor + p.tensor
+                   : axis == "replica"  ? p.pipeline
+                                        : 0;
+    ++of_group[id][rank / hardware.cards_per_node];
   }
-  Group group{size, 1, 1};
-  for (const auto& [node, count] : in_node) group.per_node = std::max(group.per_node, count);
-  const int filled = std::min(hardware.cards_per_node, extents.ranks());
-  group.groups_per_node = std::max(1, filled / group.per_node);
+  const auto widest = std::max_element(of_group.begin(), of_group.end(),
+                                       [](const auto& a, const auto& b) { return a.second.size() < b.second.size(); });
+  Group group{0, 1, 1};
+  for (const auto& [node, count] : widest->second) {
+    group.size += count;
+    group.per_node = std::max(group.per_node, count);
+  }
+  group.groups_per_node = std::max(1, std::min(hardware.cards_per_node, extents.ranks()) / group.per_node);
   return group;
 }
 
-Group Clock::group(const std::string& axis) const { return group_of(hardware_, settings_.extents, axis); }
+Clock::Clock(const Hardware& hardware, const ClockSettings& settings) : hardware_(hardware), settings_(settings) {
+  for (const char* axis : {"world", "tensor", "pipeline", "data", "replica"})
+    groups_[axis] = group_of(hardware, settings.extents, axis);
+}
 
 void Clock::add(Part part, double seconds) {
   if (depth_ == 0) return;
@@ -128,7 +135,7 @@ void Clock::moved(const dist::Traffic& traffic) {
     return;
   }
   if (traffic.verb == Verb::values || traffic.verb == Verb::barrier) return;  // a few bytes, outside of steps
-  const double seconds = collective_s(hardware_, traffic.verb, bytes, group(*traffic.axis));
+  const double seconds = collective_s(hardware_, traffic.verb, bytes, groups_.at(*traffic.axis));
   if (traffic.started && settings_.overlaps && depth_ > 0)
     works_.back().started.push_back({sum_of(works_.back().seconds), seconds});
   else

@@ -54,7 +54,7 @@ struct ClockSettings {
 class Clock final : public kernels::Observer, public dist::TrafficObserver {
  public:
   // `hardware` outlives the clock.
-  Clock(const Hardware& hardware, const ClockSettings& settings) : hardware_(hardware), settings_(settings) {}
+  Clock(const Hardware& hardware, const ClockSettings& settings);
 
   // Nothing is counted until it runs: making a trainer and evaluating are no part of a step.
   void run(bool runs) { runs_ = runs; }
@@ -72,10 +72,10 @@ class Clock final : public kernels::Observer, public dist::TrafficObserver {
 
  private:
   void add(Part part, double seconds);
-  Group group(const std::string& axis) const;
 
   const Hardware& hardware_;
   const ClockSettings settings_;
+  std::map<std::string, Group> groups_;  // by axis
   std::vector<WorkTime> works_;
   bool runs_ = false;
   int depth_ = 0, again_depth_ = 0;

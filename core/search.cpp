@@ -217,9 +217,13 @@ std::optional<Found> fastest(const LayoutRequest& request, int ranks) {
   double best_s = 0;
   for (const Modes& modes : variants) {
     if (best != nullptr && least.of(modes[0]) >= best_s) break;
-    const auto fitting = std::find_if(modes.begin(), modes.end(), [&](const Layout& l) { return fits(request, l); });
+    // The time of the mode that recomputes least costs fewer walks than asking what fits.
+    const double least_s = planned_step_s(request, modes[0]);
+    if (best != nullptr && least_s >= best_s) continue;
+    const auto fitting =
+        std::find_if(modes.begin(), modes.end(), [&](const Layout& l) { return fits(request, l); });
     if (fitting == modes.end()) continue;
-    const double seconds = planned_step_s(request, *fitting);
+    const double seconds = fitting == modes.begin() ? least_s : planned_step_s(request, *fitting);
     if (best == nullptr || seconds < best_s) best = &*fitting, best_s = seconds;
   }
   if (best == nullptr) return std::nullopt;

@@ -87,7 +87,7 @@ TEST_F(Planner, PartsAddUpToTheStep) {
                   1e-9 * plan.time.step_s);
       EXPECT_GT(plan.time.again_s, 0);
       EXPECT_GT(plan.hardware_flops, plan.model_flops);
-      EXPECT_EQ(plan.time.bubble_s > 0, extents.pipeline > 1);
+      EXPECT_EQ(plan.time.bubble_s > 1e-9 * plan.time.step_s, extents.pipeline > 1);  // but for rounding
     }
 }
 
