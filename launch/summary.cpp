@@ -110,8 +110,22 @@ std::string speed_text(const RunFigures& run) {
   return lines;
 }
 
+namespace {
+
+std::string planned_text(const RunFigures& run) {
+  double peak_bytes = 0;
+  for (const RankFigures& rank : run.ranks) peak_bytes = std::max(peak_bytes, rank.peak_total_bytes);
+  std::string line = text("planned     ", bytes_text(run.planned_peak_bytes), " on the fullest rank, observed ", bytes_text(peak_bytes));
+  const double steps = static_cast<double>(run.steps - run.first_step);
+  if (run.planned_step_s > 0 && steps > 0)
+    line += text("; ", fixed_text(1e3 * run.planned_step_s, 1), " ms a step, observed ", fixed_text(1e3 * run.step_s / steps, 1));
+  return line + "\n";
+}
+
+}  // namespace
+
 std::string summary_text(const RunFigures& run) {
-  std::string lines = speed_text(run);
+  std::string lines = speed_text(run) + planned_text(run);
   for (std::size_t i = 0; i < run.after.size(); ++i) {
     const double after = run.after[i].loss;
     lines += text("held out    ", run.after[i].name, ": loss ",
@@ -141,6 +155,7 @@ std::string summary_json(const Job& job, const RunFigures& run) {
   root["reduced_bytes_per_step"] = static_cast<std::int64_t>(run.ranks[0].reduced_bytes);
   root["checkpoint_bytes"] = run.checkpoint_bytes;
   if (run.ceiling_share > 0) root["ceiling_share"] = run.ceiling_share;
+  if (run.planned_peak_bytes > 0) root["planned"] = {{"peak_bytes", run.planned_peak_bytes}, {"step_s", run.planned_step_s}};
   root["result"] = run.result;
   boost::json::array valid;
   for (std::size_t i = 0; i < run.after.size(); ++i) {

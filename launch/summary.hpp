@@ -37,6 +37,8 @@ struct RunFigures {
   double ceiling_share = 0;  // of the products' speed in the library's own (rank 0); 0: not measured
   std::string library;       // whose
   std::string result;        // the file made
+  // What the planner says of the same job: bytes of the fullest rank and, with device.hardware, seconds of a step (else 0).
+  double planned_peak_bytes = 0, planned_step_s = 0;
   std::vector<core::NamedLoss> before, after;
   std::vector<RankFigures> ranks;
 };

@@ -7,6 +7,7 @@
 #include "core/text_file.hpp"
 #include "core/trainer.hpp"
 #include "launch/ceiling.hpp"
+#include "launch/planned_job.hpp"
 #include "launch/progress.hpp"
 #include "launch/run_directory.hpp"
 #include "launch/stop_signal.hpp"
@@ -167,6 +168,16 @@ void write_summary(const Session& session) {
   core::write_whole(session.directory.file("summary.json"), summary_json(session.job, session.figures));
 }
 
+// What plan says of this job, to stand beside what was observed.
+void add_plan(const Session& session, RunFigures& figures) {
+  const core::Config& config = session.job.config;
+  const core::PlanRequest request{config, session.job.extents, config.device.kind, session.data.train, session.data.valid};
+  for (const core::PlannedRanks& kind : core::plan_memory(request))
+    figures.planned_peak_bytes = std::max(figures.planned_peak_bytes, static_cast<double>(kind.peak_total_bytes));
+  if (config.device.hardware.empty()) return;
+  figures.planned_step_s = core::plan_job(request, find_hardware(config.device.hardware, "")).time.step_s;
+}
+
 void finish(Session& session, kernels::Device& device) {
   session.figures.result = make_result(session);
   if (session.figures.before.empty())
@@ -180,13 +191,14 @@ void finish(Session& session, kernels::Device& device) {
     session.figures.ceiling_share = ceiling.share();
     session.figures.library = ceiling.library;
   }
-  on_first_rank(session.mesh.world(), [&] { return write_summary(session), 0.0; });
+  on_first_rank(session.mesh.world(), [&] { return add_plan(session, session.figures), write_summary(session), 0.0; });
   session.progress.say(summary_text(session.figures));
 }
 
 }  // namespace
 
 int run_job(dist::Runtime& runtime, const Job& job) {
+  if (!job.config.device.hardware.empty()) find_hardware(job.config.device.hardware, "");  // an error now, not at the end
   const std::unique_ptr<kernels::Device> device = make_device(job, runtime);
   dist::Mesh mesh = runtime.make_mesh(*device, job.extents);
   std::optional<JobData> data;

@@ -80,15 +80,20 @@ class WholeRuns : public Program {
     const Outcome ran = call(job + run, ranks > 1 ? mpirun(ranks) : "");
     ASSERT_EQ(planned.code, 0) << planned.err;
     ASSERT_EQ(ran.code, 0) << ran.err;
+    const std::string summary_of_run = content_of(at("run/summary.json"));
     const auto ranks_of = [](const std::string& summary) {
       return boost::json::parse(summary).at("per_rank").as_array();
     };
-    const boost::json::array expected = ranks_of(planned.out), found = ranks_of(content_of(at("run/summary.json")));
+    const boost::json::array expected = ranks_of(planned.out), found = ranks_of(summary_of_run);
     ASSERT_EQ(expected.size(), static_cast<std::size_t>(ranks));
     ASSERT_EQ(found.size(), expected.size());
     for (std::size_t rank = 0; rank < expected.size(); ++rank)
       for (const char* key : {"memory", "peak_bytes"})
         EXPECT_EQ(expected[rank].at(key), found[rank].at(key)) << "rank " << rank;
+    // The run itself says what was planned for its fullest rank.
+    double most = 0;
+    for (const boost::json::value& rank : found) most = std::max(most, rank.at("peak_bytes").to_number<double>());
+    EXPECT_EQ(boost::json::parse(summary_of_run).at("planned").at("peak_bytes").to_number<double>(), most);
     std::filesystem::remove_all(at("run"));
   }
 };
