@@ -1,11 +1,14 @@
 // What a layer keeps between its passes, held against Korthikanti et al. 2022 (arXiv 2205.05198), in bytes of 16-bit
 // activations for one microbatch of b sequences of s tokens, width h, a heads:
 //
-//   none     34 s b h: attention 11 (input 2, q k v 6, its result 2, a dropout mask 1), feed-forward 19 (input 2, before and
-//            after GELU 8 + 8, a mask 1), norms 4; the 5 a s^2 b of a stored attention matrix falls away with a fused one
+//   none     34 s b h: attention 11 (input 2, q k v 6, its result 2, a dropout mask 1), feed-forward 19 (input 2,
+//   before and
+//            after GELU 8 + 8, a mask 1), norms 4; the 5 a s^2 b of a stored attention matrix falls away with a fused
+//            one
 //   full     2 s b h
 //
-// This program has no dropout on activations, so 34 less 2 masks; it keeps fp32 statistics of norms and attention beside.
+// This program has no dropout on activations, so 34 less 2 masks; it keeps fp32 statistics of norms and attention
+// beside.
 #include <gtest/gtest.h>
 
 #include "core/options.hpp"
@@ -16,8 +19,8 @@ namespace lorashard::core {
 namespace {
 
 constexpr Index s = 64, b = 2, h = 128, a = 4, kVocab = 101, kRank = 8;
-constexpr Index kNorms = 2 * 2 * 4 * s * b;    // mean and 1 / deviation of both norms, fp32
-constexpr Index kLogSums = 4 * a * s * b;      // one fp32 a head and token
+constexpr Index kNorms = 2 * 2 * 4 * s * b;  // mean and 1 / deviation of both norms, fp32
+constexpr Index kLogSums = 4 * a * s * b;    // one fp32 a head and token
 
 struct Job {
   Method method = Method::full;
@@ -72,11 +75,13 @@ TEST_F(KeptByALayer, SelectiveRecomputationKeepsNoNormAndNoGelu) {
   EXPECT_EQ(bytes({Method::full, Recompute::selective, 1}), (34 - 2 - 2 - 2 - 8) * s * b * h + kNorms + kLogSums);
 }
 
-// LoRA on q and v: no gradient of a frozen weight is asked for, so the inputs of up and down are not kept; A's results are.
+// LoRA on q and v: no gradient of a frozen weight is asked for, so the inputs of up and down are not kept; A's results
+// are.
 TEST_F(KeptByALayer, LoraKeepsLess) {
   const Index projected = 4 * 2 * kRank * s * b;
   EXPECT_EQ(bytes({Method::lora, Recompute::none, 1}), (34 - 2 - 2 - 8) * s * b * h + kNorms + kLogSums + projected);
-  EXPECT_EQ(bytes({Method::lora, Recompute::selective, 1}), (34 - 2 - 2 - 8 - 2) * s * b * h + kNorms + kLogSums + projected);
+  EXPECT_EQ(bytes({Method::lora, Recompute::selective, 1}),
+            (34 - 2 - 2 - 8 - 2) * s * b * h + kNorms + kLogSums + projected);
 }
 
 }  // namespace

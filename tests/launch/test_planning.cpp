@@ -43,6 +43,26 @@ TEST_F(Planning, SaysThatAJobFits) {
   EXPECT_NEAR(parts, step_s, 1e-9 * step_s);
 }
 
+TEST_F(Planning, TracesTheStep) {
+  const std::string job = "plan --config job.ini --mesh.pipeline 2 --train.microbatch 1 --trace step.json";
+  const double step_us = 1e6 * json_of(job).at("step_s").to_number<double>();
+  const boost::json::value trace = boost::json::parse(content_of(at("step.json")));
+  std::map<std::string, int> spans;
+  double last_us = 0;
+  for (const boost::json::value& event : trace.at("traceEvents").as_array()) {
+    if (event.at("ph").as_string() != "X") continue;
+    ++spans[std::string(event.at("name").as_string())];
+    last_us = std::max(last_us, event.at("ts").to_number<double>() + event.at("dur").to_number<double>());
+  }
+  // Two microbatches on two stages.
+  for (const char* work : {"forward 0", "forward 1", "backward 0", "backward 1", "reduce", "update"})
+    EXPECT_EQ(spans[work], 2) << work;
+  EXPECT_NEAR(last_us, step_us, 1e-9 * step_us);
+  const Outcome refused = call("plan --config job.ini --trace no/folder/step.json");
+  EXPECT_EQ(refused.code, 6);
+  EXPECT_THAT(refused.err, HasSubstr("no/folder/step.json: cannot be written"));
+}
+
 TEST_F(Planning, SaysWhatIsInTheWay) {
   const std::string job = "plan " + kGpt3 + "--mesh.tensor 2 --device.hardware a100-80gb";
   const Outcome page = call(job);
