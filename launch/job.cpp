@@ -114,13 +114,18 @@ std::string describe(const Job& job, core::Index trained_parameters, const JobDa
   const bool on_host = config.device.kind == DeviceKind::host;
   const std::string precision =
       !bf16 ? "fp32" : on_host ? "bf16, products in " + kernels::host_bf16_path() : std::string("bf16");
+  const std::string tokens =
+      job.random_tokens ? text("random rows of ", data.train.length(), " tokens")
+                        : text(data.train.path(), " (", count_text(data.train.rows()), " rows of ", data.train.length(), " tokens)");
+  const std::string threads = config.device.kind == DeviceKind::meta
+                                  ? ""
+                                  : text(job.threads, job.threads == 1 ? " thread" : " threads", " a rank, ");
   return text(
       "model    ", shape.family, ", ", shape.layers, " layers, width ", shape.width, ", ", shape.heads,
       " heads, vocabulary ", shape.vocab, ": ", count_text(parameter_count(shape)), " parameters, ", source, "\n",
       "trained  ", method, ": ", count_text(trained_parameters), " parameters (", fixed_text(share, share < 1 ? 3 : 1),
-      " %)\n", "data     ", data.train.path(), " (", count_text(data.train.rows()), " rows of ", data.train.length(),
-      " tokens)", valid, "\n", "mesh     ", to_string(job.extents), " (tensor x pipeline x data), ", job.threads,
-      job.threads == 1 ? " thread" : " threads", " a rank, device ", device_text(job), ", ", precision, "\n");
+      " %)\n", "data     ", tokens, valid, "\n", "mesh     ", to_string(job.extents), " (tensor x pipeline x data), ", threads,
+      "device ", device_text(job), ", ", precision, "\n");
 }
 
 }  // namespace lorashard::launch

@@ -17,6 +17,7 @@ struct Job {
   dist::MeshExtents extents;
   int threads = 1;  // of this rank
   kernels::DeviceKind target = kernels::DeviceKind::host;  // with device.kind = meta: what is planned for
+  bool random_tokens = false;                              // stand in for data.train, which is not there
 };
 
 // Completes and checks the keys against the base file and `ranks`. Collective over all ranks of the runtime.

@@ -14,7 +14,13 @@ using kernels::Failure;
 using kernels::text;
 
 PlannedJob::PlannedJob(core::Config config, int ranks) {
-  if (config.model.shape.layers > 0 && !fs::exists(config.model.base)) config.model.base.clear();
+  if (!config.model.base.empty() && !fs::exists(config.model.base)) {
+    if (config.model.shape.layers == 0)
+      fail(Failure::configuration, text("model.base: found ", core::in_quotes(config.model.base),
+                                        ", which is not there; expected the file, or model.layers, width, heads, vocab "
+                                        "and context to plan without it"));
+    config.model.base.clear();
+  }
   if (!fs::exists(config.data.train)) config.data.train.clear();
   for (const std::string& path : valid_paths(config))
     if (!fs::exists(path)) config.data.valid.clear();
@@ -22,6 +28,7 @@ PlannedJob::PlannedJob(core::Config config, int ranks) {
   if (job_.config.data.train.empty()) {
     tokens_ = std::make_unique<SyntheticTokens>(job_.config.model.shape.vocab, job_.config.data.length, 1);
     job_.config.data.train = tokens_->path();
+    job_.random_tokens = true;
   }
   data_ = std::make_unique<JobData>(open_data(job_.config));
 }

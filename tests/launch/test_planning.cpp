@@ -127,6 +127,9 @@ TEST_F(Planning, RefusesInOneLine) {
   const Outcome ranks = call("plan --config job.ini --ranks none");
   EXPECT_EQ(ranks.code, 2);
   EXPECT_EQ(ranks.err, "lorashard: command line: --ranks: found 'none', expected a number of ranks\n");
+  const Outcome no_base = call("plan --model.base none.h5");
+  EXPECT_EQ(no_base.code, 2);
+  EXPECT_THAT(no_base.err, HasSubstr("model.base: found 'none.h5', which is not there; expected the file, or model.layers"));
   const Outcome never = call("compare " + kGpt3 + "--most 2");
   EXPECT_EQ(never.code, 3);
   EXPECT_THAT(never.err, HasSubstr("adapter.method = lora: does not fit on up to 2"));
