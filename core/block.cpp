@@ -8,9 +8,6 @@ namespace {
 using kernels::text;
 using kernels::WorkScope;
 
-// What the backward pass makes a second time.
-constexpr const char* kAgain = "again";
-
 kernels::AttentionShape attention_shape(const Context& context, const Microbatch& microbatch) {
   const int t = context.tensor_size();
   return {microbatch.sequences, microbatch.length, context.shape.heads / t, context.shape.kv_heads / t,
@@ -30,7 +27,7 @@ struct Fused {
 }  // namespace
 
 Activation Block::norm_again(const Norm& norm, const Activation& x, const Microbatch& microbatch) const {
-  const WorkScope work(context_.device.profile(), kAgain);
+  const WorkScope work(context_.device.profile(), kernels::kAgain);
   return norm.forward(x, microbatch, nullptr);
 }
 
@@ -123,7 +120,7 @@ Activation Block::forward(Activation x, const Microbatch& microbatch, BlockSaved
 }
 
 void Block::forward_again(const Microbatch& microbatch, BlockSaved& saved) const {
-  const WorkScope work(context_.device.profile(), kAgain);
+  const WorkScope work(context_.device.profile(), kernels::kAgain);
   const Keep keep = what_to_keep();
   Activation x2 = attention_branch(saved.x, microbatch, &saved, keep);
   if (!keep.x) saved.x.data.reset();
@@ -139,7 +136,7 @@ void Block::backward_mlp(Activation& dy, const Microbatch& microbatch, BlockSave
   if (down_.needs_input() && active.data.none()) {
     active = {Tensor(context_.device, Category::activation, context_.activation, saved.up.data.rows(), saved.up.data.cols()),
               dist::ParallelState::cut};
-    const WorkScope work(context_.device.profile(), kAgain);
+    const WorkScope work(context_.device.profile(), kernels::kAgain);
     kernels::gelu(context_.device, saved.up.data, active.data);
   }
   Activation d = down_.backward({active, saved.u_down, dy, needs_.up_output, &saved.up.data}, microbatch);

@@ -37,8 +37,6 @@ double sum_of(const Parts& parts) { return std::accumulate(parts.begin(), parts.
 
 namespace {
 
-constexpr const char* kAgain = "again";  // core/block.cpp
-
 Part part_of(Phase phase) {
   switch (phase) {
     case Phase::matmul:
@@ -110,7 +108,7 @@ void Clock::operation(Phase phase, const kernels::Cost& cost, const kernels::Pro
 void Clock::enter(const char* work, int number, int part) {
   if (!runs_) return;
   if (++depth_ == 1) works_.push_back({work, number, part, {}, 0, {}});
-  if (again_depth_ > 0 || std::strcmp(work, kAgain) == 0) ++again_depth_;
+  if (again_depth_ > 0 || std::strcmp(work, kernels::kAgain) == 0) ++again_depth_;
 }
 
 void Clock::leave() {
@@ -124,8 +122,8 @@ void Clock::moved(const dist::Traffic& traffic) {
   AxisTraffic& entry = traffic_[{*traffic.axis, traffic.verb}];
   entry.size = traffic.size;
   ++entry.messages;
-  entry.bytes += static_cast<double>(traffic.bytes);
   const double bytes = static_cast<double>(traffic.bytes);
+  entry.bytes += bytes;
   if (traffic.verb == Verb::send || traffic.verb == Verb::receive) {
     if (depth_ == 0) {
       message_bytes_ = bytes;  // an action of the schedule: the timeline has it

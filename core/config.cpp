@@ -7,4 +7,6 @@ const char* name(Target target) {
   return names[static_cast<int>(target)];
 }
 
+const char* name(Method method) { return method == Method::full ? "full" : "lora"; }
+
 }  // namespace lorashard::core

@@ -44,6 +44,7 @@ struct ModelConfig {
 inline constexpr Index kFullRank = -1;  // `rank = full`: the matrix itself is trained
 
 enum class Method { lora, full };
+const char* name(Method method);
 
 struct AdapterConfig {
   Method method = Method::lora;
@@ -81,6 +82,11 @@ struct TrainConfig {
   double label_smoothing = 0;
   Index evaluate_every = 0;  // 0: only at the end (when data.valid is given)
 };
+
+// Sequences of a data rank that go through the model at once.
+inline Index microbatch_of(const TrainConfig& train, int data_ranks) {
+  return train.microbatch == 0 ? train.batch / data_ranks : train.microbatch;
+}
 
 enum class LearningRate { linear, cosine, constant };
 

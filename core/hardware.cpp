@@ -190,14 +190,6 @@ std::vector<std::string> key_names() {
   return names;
 }
 
-// Without a comment, which begins after a blank.
-std::string_view without_comment(std::string_view line) {
-  for (std::size_t i = 0; i < line.size(); ++i)
-    if ((line[i] == '#' || line[i] == ';') && (i == 0 || line[i - 1] == ' ' || line[i - 1] == '\t'))
-      return trimmed(line.substr(0, i));
-  return trimmed(line);
-}
-
 std::string section_of(std::string_view line, const std::string& place) {
   const std::vector<std::string> sections = {"card", "products", "kernels", "node"};
   const std::string section(trimmed(line.substr(1, line.find(']') - 1)));

@@ -2,26 +2,9 @@
 
 #include <algorithm>
 
-#include "core/options.hpp"
-
 namespace lorashard::core {
 
-using kernels::Failure;
-
 namespace {
-
-Index share_of(const Layout& layout) { return layout.config.train.batch / layout.extents.data; }
-Index microbatch_of(const Layout& layout) {
-  return layout.config.train.microbatch == 0 ? share_of(layout) : layout.config.train.microbatch;
-}
-
-PlanRequest request_of(const LayoutRequest& request, const Layout& layout) {
-  return {layout.config, layout.extents, request.target, request.train, {}};
-}
-
-bool fits(const LayoutRequest& request, const Layout& layout) {
-  return peak_bytes(request, layout) <= request.hardware.memory_bytes;
-}
 
 // One key changed.
 using Change = std::optional<Layout> (*)(const Layout&);
@@ -41,7 +24,7 @@ std::optional<Layout> more_recompute(const Layout& from) {
 }
 
 std::optional<Layout> one_sequence(const Layout& from) {
-  if (microbatch_of(from) == 1) return {};
+  if (microbatch_of(from.config.train, from.extents.data) == 1) return {};
   Layout to = from;
   to.config.train.microbatch = 1;
   return to;
@@ -108,34 +91,6 @@ void add_changed(const LayoutRequest& request, const Layout& from, std::size_t f
 }
 
 }  // namespace
-
-bool possible(const Layout& layout) {
-  try {
-    check_config(layout.config, layout.extents.ranks());
-    return true;
-  } catch (const kernels::Error& error) {
-    if (error.failure() != Failure::configuration) throw;
-    return false;
-  }
-}
-
-// The schedule holds no more than some microbatches at once (1f1b: as many as stages), so that some stand for all; the
-// ids and labels of the others, which lie there all the time, are added.
-double peak_bytes(const LayoutRequest& request, const Layout& layout) {
-  const MeshConfig& mesh = layout.config.mesh;
-  const Index all = share_of(layout), microbatch = microbatch_of(layout);
-  const Index stages = layout.extents.pipeline;
-  const Index held = mesh.schedule == dist::ScheduleKind::gpipe ? all / microbatch
-                     : mesh.chunks > 1                          ? 2 * stages * mesh.chunks + 1
-                                                                : stages + 1;
-  const Index walked = std::min(all, held * microbatch);
-  Layout shorter = layout;
-  shorter.config.train.microbatch = microbatch;
-  shorter.config.train.batch = walked * layout.extents.data;
-  const Index ids_bytes = (all - walked) * layout.config.data.length * 2 * static_cast<Index>(sizeof(std::int32_t));
-  return static_cast<double>(planned_peak_bytes(request_of(request, shorter)) + ids_bytes) +
-         request.hardware.libraries_bytes;
-}
 
 std::vector<Layout> nearest_that_fit(const LayoutRequest& request, const dist::MeshExtents& extents) {
   std::vector<Layout> fitting;

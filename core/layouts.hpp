@@ -26,8 +26,11 @@ struct LayoutRequest {
 // Whether the job's own check takes it.
 bool possible(const Layout& layout);
 
-// Bytes of the fullest rank with what the libraries take.
+PlanRequest request_of(const LayoutRequest& request, const Layout& layout);
+
+// Bytes of the fullest rank with what the libraries take, and whether the card has them.
 double peak_bytes(const LayoutRequest& request, const Layout& layout);
+bool fits(const LayoutRequest& request, const Layout& layout);
 
 // Seconds of a step: those of plan_job, from fewer walks.
 double planned_step_s(const LayoutRequest& request, const Layout& layout);

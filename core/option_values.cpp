@@ -59,6 +59,13 @@ std::string_view trimmed(std::string_view text) {
   return text.substr(first, text.find_last_not_of(blanks) - first + 1);
 }
 
+std::string_view without_comment(std::string_view line) {
+  for (std::size_t i = 0; i < line.size(); ++i)
+    if ((line[i] == '#' || line[i] == ';') && (i == 0 || line[i - 1] == ' ' || line[i - 1] == '\t'))
+      return trimmed(line.substr(0, i));
+  return trimmed(line);
+}
+
 std::optional<std::int64_t> to_whole(std::string_view text) { return whole_text<std::int64_t>(text); }
 std::optional<std::uint64_t> to_seed(std::string_view text) { return whole_text<std::uint64_t>(text); }
 

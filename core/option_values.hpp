@@ -13,6 +13,8 @@
 namespace lorashard::core {
 
 std::string_view trimmed(std::string_view text);
+// Without a comment, which begins with # or ; at the start or after a blank; trimmed.
+std::string_view without_comment(std::string_view line);
 
 // The whole of `text`, in decimal. Numbers written by text_of read back as the same bits.
 std::optional<std::int64_t> to_whole(std::string_view text);

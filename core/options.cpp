@@ -53,10 +53,7 @@ std::string value_of(std::string_view raw, const std::string& place) {
            text(place, ": found ", in_quotes(raw), ", expected one value between quotation marks"));
     return std::string(raw.substr(1, last - 1));
   }
-  for (std::size_t i = 0; i < raw.size(); ++i)
-    if ((raw[i] == '#' || raw[i] == ';') && (i == 0 || raw[i - 1] == ' ' || raw[i - 1] == '\t'))
-      return std::string(trimmed(raw.substr(0, i)));
-  return std::string(raw);
+  return std::string(without_comment(raw));
 }
 
 // What value_of reads back as `value`.

@@ -1,6 +1,7 @@
 #include "core/plan.hpp"
 
 #include <algorithm>
+#include <list>
 #include <map>
 #include <numeric>
 
@@ -26,7 +27,7 @@ std::vector<Index> signature(const PlanRequest& request, int stage, int tensor) 
       all.push_back(info.col_cut(tensor, request.extents.tensor).local_extent());
     }
   if (mesh.sequence_parallel && request.extents.tensor > 1) {
-    const Index rows = microbatch_of(request) * request.config.data.length;
+    const Index rows = microbatch_of(request.config.train, request.extents.data) * request.config.data.length;
     const Index part = (rows + request.extents.tensor - 1) / request.extents.tensor;
     all.push_back(std::clamp<Index>(rows - part * tensor, 0, part));
   }
@@ -85,12 +86,11 @@ Plan plan_job(const PlanRequest& request, const Hardware& hardware) {
   plan.tokens = request.config.train.batch * request.config.data.length;
   plan.base_parameters = parameter_count(request.config.model.shape);
   plan.memory_bytes = hardware.memory_bytes;
-  const ClockSettings settings{request.extents, request.config.train.precision, request.config.device.tf32,
-                               request.target == kernels::DeviceKind::cuda};
-  std::vector<std::vector<WorkTime>> works;
+  std::list<std::vector<WorkTime>> kept;
+  std::vector<const std::vector<WorkTime>*> works;
   double message_bytes = 0;
   for (PlannedRanks& kind : plan.ranks) {
-    Clock clock(hardware, settings);
+    Clock clock(hardware, clock_settings(request));
     const Walk walk(request, {kind.tensor, kind.stage, 0}, &clock);
     note_memory(walk, kind);
     const double ranks = static_cast<double>(kind.ranks.size());
@@ -102,7 +102,7 @@ Plan plan_job(const PlanRequest& request, const Hardware& hardware) {
     plan.model_flops += (clock.flops() - clock.again_flops()) * ranks;
     if (kind.tensor != 0) continue;
     message_bytes = std::max(message_bytes, clock.message_bytes());
-    works.push_back(clock.works());
+    works.push_back(&kept.emplace_back(clock.works()));
     plan.stages.push_back({0, clock.flops(), clock.again_flops(), clock.traffic()});
   }
   const int parts = request.extents.pipeline * request.config.mesh.chunks;

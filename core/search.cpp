@@ -2,15 +2,12 @@
 //   - gpipe takes as long as 1f1b and holds more;
 //   - recomputing more takes no less time, so of the recompute modes of a layout the first that fits is taken;
 //   - a layout whose work alone, at the rate of the largest product and with the pipeline's bubble, takes longer than
-//   the
-//     best found so far, or whose weights alone do not fit, is not walked.
+//     the best found so far, or whose weights alone do not fit, is not walked.
 #include <algorithm>
 #include <array>
-#include <map>
 
 #include "core/layouts.hpp"
-#include "core/model.hpp"
-#include "core/walk.hpp"
+#include "core/tensor_table.hpp"
 
 namespace lorashard::core {
 
@@ -20,43 +17,6 @@ std::vector<Index> divisors(Index n) {
   std::vector<Index> all;
   for (Index d = 1; d <= n; ++d)
     if (n % d == 0) all.push_back(d);
-  return all;
-}
-
-PlanRequest request_of(const LayoutRequest& request, const Layout& layout) {
-  return {layout.config, layout.extents, request.target, request.train, {}};
-}
-
-// Layers of each model part of a stage, and whether it has an end of the model: stages alike in that take the same
-// time.
-std::vector<Index> kind_of_stage(const Layout& layout, int stage) {
-  const int stages = layout.extents.pipeline, parts = stages * layout.config.mesh.chunks;
-  std::vector<Index> kind{stage == 0, stage == stages - 1};
-  for (int part = stage; part < parts; part += stages)
-    kind.push_back(layers_of_part(layout.config.model.shape.layers, part, parts).count);
-  const AdapterConfig& adapter = layout.config.adapter;
-  if (adapter.method == Method::lora && !adapter.layers.empty()) kind.push_back(stage);
-  return kind;
-}
-
-// The works of a step of `microbatches` from those of a step of two (or one): the first stands for all but the last,
-// whose backward pass starts the gradients' sums.
-std::vector<WorkTime> repeated(const std::vector<WorkTime>& works, int walked, int microbatches) {
-  std::vector<WorkTime> all;
-  for (const WorkTime& work : works) {
-    const bool action = work.work == "forward" || work.work == "backward";
-    if (!action) {
-      all.push_back(work);
-    } else if (work.number == walked - 1) {
-      all.push_back(work);
-      all.back().number = microbatches - 1;
-    }
-    if (!action || work.number != 0) continue;
-    for (int number = 0; number < microbatches - 1; ++number) {
-      all.push_back(work);
-      all.back().number = number;
-    }
-  }
   return all;
 }
 
@@ -74,14 +34,10 @@ class LeastTime {
  public:
   LeastTime(const LayoutRequest& request, const Config& config) {
     const ModelShape& shape = config.model.shape;
-    double values = static_cast<double>(shape.vocab * shape.width);
-    for (const TensorInfo& info : tensor_table(shape))
-      if (info.home == Home::layer && info.rows > 1) values += static_cast<double>(info.rows * info.cols);
     const double passes = config.adapter.method == Method::full ? 3 : config.adapter.layers.empty() ? 2 : 1;
-    // The lowest block hands no gradient down, nor the lowest layers without adapters: a layer less is on the safe
-    // side.
+    // The lowest block hands no gradient down: a layer less is on the safe side.
     const double layers = static_cast<double>(shape.layers);
-    flops_ = 2 * values * (1 + (passes - 1) * (layers - 1) / layers) *
+    flops_ = 2 * multiplied_parameters(shape) * (1 + (passes - 1) * (layers - 1) / layers) *
              static_cast<double>(config.train.batch * config.data.length);
     constexpr Index kLarge = 32768;
     const kernels::ProductShape large{kLarge, kLarge, kLarge, config.train.precision};
@@ -149,15 +105,14 @@ std::vector<Layout> meshes(const Config& config, int ranks) {
   return all;
 }
 
-bool fits(const LayoutRequest& request, const Layout& layout) {
-  return least_bytes(request, layout) <= request.hardware.memory_bytes &&
-         peak_bytes(request, layout) <= request.hardware.memory_bytes;
+bool may_fit(const LayoutRequest& request, const Layout& layout) {
+  return least_bytes(request, layout) <= request.hardware.memory_bytes;
 }
 
 // Nothing holds less than a microbatch of one sequence without interleaving.
 bool any_fits(const LayoutRequest& request, int ranks) {
   for (const Layout& mesh : meshes(request.config, ranks)) {
-    if (least_bytes(request, mesh) > request.hardware.memory_bytes) continue;
+    if (!may_fit(request, mesh)) continue;
     std::vector<Modes> variants;
     add_variants(mesh, {1}, variants);
     for (const Modes& modes : variants)
@@ -168,33 +123,6 @@ bool any_fits(const LayoutRequest& request, int ranks) {
 }
 
 }  // namespace
-
-double planned_step_s(const LayoutRequest& request, const Layout& layout) {
-  const Index share = layout.config.train.batch / layout.extents.data;
-  const PlanRequest whole = request_of(request, layout);
-  const Index microbatch = microbatch_of(whole);
-  const int microbatches = static_cast<int>(share / microbatch), walked = std::min(microbatches, 2);
-  Layout shorter = layout;
-  shorter.config.train.microbatch = microbatch;
-  shorter.config.train.batch = microbatch * walked * layout.extents.data;
-  const PlanRequest walk_request = request_of(request, shorter);
-  const ClockSettings settings{layout.extents, layout.config.train.precision, layout.config.device.tf32,
-                               request.target == kernels::DeviceKind::cuda};
-  std::map<std::vector<Index>, std::vector<WorkTime>> known;
-  std::vector<std::vector<WorkTime>> works;
-  double message_bytes = 0;
-  for (int stage = 0; stage < layout.extents.pipeline; ++stage) {
-    const auto [found, fresh] = known.try_emplace(kind_of_stage(layout, stage));
-    if (fresh) {
-      Clock clock(request.hardware, settings);
-      const Walk walk(walk_request, {0, stage, 0}, &clock);
-      found->second = repeated(clock.works(), walked, microbatches);
-      message_bytes = std::max(message_bytes, clock.message_bytes());
-    }
-    works.push_back(found->second);
-  }
-  return planned_time(whole, request.hardware, works, message_bytes).step_s;
-}
 
 std::vector<Layout> all_layouts(const Config& config, int ranks) {
   std::vector<Modes> variants;
@@ -208,8 +136,7 @@ std::vector<Layout> all_layouts(const Config& config, int ranks) {
 std::optional<Found> fastest(const LayoutRequest& request, int ranks) {
   std::vector<Modes> variants;
   for (const Layout& mesh : meshes(request.config, ranks))
-    if (least_bytes(request, mesh) <= request.hardware.memory_bytes)
-      add_variants(mesh, divisors(request.config.train.batch / mesh.extents.data), variants);
+    if (may_fit(request, mesh)) add_variants(mesh, divisors(request.config.train.batch / mesh.extents.data), variants);
   const LeastTime least(request, request.config);
   std::stable_sort(variants.begin(), variants.end(),
                    [&](const Modes& a, const Modes& b) { return least.of(a[0]) < least.of(b[0]); });
@@ -220,8 +147,7 @@ std::optional<Found> fastest(const LayoutRequest& request, int ranks) {
     // The time of the mode that recomputes least costs fewer walks than asking what fits.
     const double least_s = planned_step_s(request, modes[0]);
     if (best != nullptr && least_s >= best_s) continue;
-    const auto fitting =
-        std::find_if(modes.begin(), modes.end(), [&](const Layout& l) { return fits(request, l); });
+    const auto fitting = std::find_if(modes.begin(), modes.end(), [&](const Layout& l) { return fits(request, l); });
     if (fitting == modes.end()) continue;
     const double seconds = fitting == modes.begin() ? least_s : planned_step_s(request, *fitting);
     if (best == nullptr || seconds < best_s) best = &*fitting, best_s = seconds;

@@ -137,6 +137,13 @@ void check_divides(const ModelShape& shape, int tensor_extent) {
                                     "; expected one of ", fitting));
 }
 
+double multiplied_parameters(const ModelShape& shape) {
+  double count = static_cast<double>(shape.vocab * shape.width);
+  for (const TensorInfo& info : tensor_table(shape))
+    if (info.home == Home::layer && info.rows > 1) count += static_cast<double>(info.rows * info.cols);
+  return count;
+}
+
 Index parameter_count(const ModelShape& shape) {
   Index count = 0;
   for (const TensorInfo& info : tensor_table(shape)) count += info.rows * info.cols;

@@ -41,6 +41,8 @@ const TensorInfo& find(const std::vector<TensorInfo>& table, const std::string& 
 void check_divides(const ModelShape& shape, int tensor_extent);
 
 Index parameter_count(const ModelShape& shape);
+// Those that every token is multiplied with: the matrices of the layers, and the head.
+double multiplied_parameters(const ModelShape& shape);
 
 // The random stream that belongs to a tensor (or another use) called `name`: random.hpp.
 std::uint64_t stream_of(const std::string& name);

@@ -58,7 +58,7 @@ Cutting cut_batch(const Config& config, const dist::Mesh& mesh) {
   if (batch % parts != 0) {
     fail(Failure::configuration, text("train.batch: found ", batch, ", expected a multiple of the ", parts, " data ranks"));
   }
-  const Index share = batch / parts, microbatch = config.train.microbatch == 0 ? share : config.train.microbatch;
+  const Index share = batch / parts, microbatch = microbatch_of(config.train, mesh.extents().data);
   if (microbatch < 1 || share % microbatch != 0) {
     fail(Failure::configuration, text("train.microbatch: found ", microbatch, ", expected a divisor of the ", share,
                                       " sequences of a data rank"));

@@ -22,8 +22,6 @@ const char* const kSecondMoment = "/second_moment";
 
 dist::AxisCut whole(Index extent) { return dist::AxisCut::whole(extent); }
 
-const char* method_name(Method method) { return method == Method::full ? "full" : "lora"; }
-
 // One rank reads all of the file; the others take nothing from it before that.
 void verify_once(const CheckpointReader& reader, dist::Mesh& mesh) {
   if (mesh.rank() == 0) reader.verify();
@@ -101,7 +99,7 @@ Index Trainer::save(const std::string& path) const {
   }
   for (const AdapterSpec& spec : s.plan.adapters) entries.push_back({spec.alpha_name(), 1, 1});
 
-  const CheckpointInfo info{s.steps_done, method_name(s.config.adapter.method), canonical_text(s.config), s.base_digest};
+  const CheckpointInfo info{s.steps_done, name(s.config.adapter.method), canonical_text(s.config), s.base_digest};
   CheckpointWriter writer(path, info, entries, s.context.mesh.world());
   for (const auto& t : trained) {
     if (const int number = s.replicated_number(t.name); number >= 0) {
@@ -134,7 +132,7 @@ void Trainer::load(const std::string& path) {
   State& s = *state_;
   const CheckpointReader reader(path);
   verify_once(reader, s.context.mesh);
-  const std::string method = method_name(s.config.adapter.method);
+  const std::string method = name(s.config.adapter.method);
   if (reader.info().method != method) {
     fail(Failure::configuration, text(path, ": method: found ", reader.info().method, ", expected ", method));
   }

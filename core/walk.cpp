@@ -26,19 +26,20 @@ CategoryBytes Walk::peak() const {
   return bytes;
 }
 
-Index microbatch_of(const PlanRequest& request) {
-  const TrainConfig& train = request.config.train;
-  return train.microbatch == 0 ? train.batch / request.extents.data : train.microbatch;
+ClockSettings clock_settings(const PlanRequest& request) {
+  return {request.extents, request.config.train.precision, request.config.device.tf32,
+          request.target == kernels::DeviceKind::cuda};
 }
 
 StepTime planned_time(const PlanRequest& request, const Hardware& hardware,
-                      const std::vector<std::vector<WorkTime>>& works, double message_bytes) {
+                      const std::vector<const std::vector<WorkTime>*>& works, double message_bytes) {
   const Config& config = request.config;
   const int stages = request.extents.pipeline, parts = stages * config.mesh.chunks;
   TimelineInput input;
-  const Index microbatches = config.train.batch / request.extents.data / microbatch_of(request);
+  const Index microbatches =
+      config.train.batch / request.extents.data / microbatch_of(config.train, request.extents.data);
   input.shape = {config.mesh.schedule, stages, static_cast<int>(microbatches), config.mesh.chunks};
-  for (const auto& stage : works) input.stages.push_back(&stage);
+  input.stages = works;
   // Neighbours are `tensor` ranks apart.
   const auto node = [&](int stage) { return dist::rank_of(request.extents, {0, stage, 0}) / hardware.cards_per_node; };
   input.travel = [=, &hardware](int stage, const dist::Action& action) {

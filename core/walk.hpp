@@ -27,9 +27,9 @@ class Walk {
 
 // The step that the works of one rank of each stage make on the job's schedule.
 StepTime planned_time(const PlanRequest& request, const Hardware& hardware,
-                      const std::vector<std::vector<WorkTime>>& works, double message_bytes);
+                      const std::vector<const std::vector<WorkTime>*>& works, double message_bytes);
 
-// Sequences that go through the pipeline at once.
-Index microbatch_of(const PlanRequest& request);
+// How the job uses the hardware that its clock is for.
+ClockSettings clock_settings(const PlanRequest& request);
 
 }  // namespace lorashard::core

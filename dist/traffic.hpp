@@ -8,7 +8,6 @@
 namespace lorashard::dist {
 
 enum class Verb { all_reduce, all_gather, reduce_scatter, broadcast, send, receive, values, barrier };
-inline constexpr int kVerbCount = 8;
 const char* name(Verb verb);
 
 struct Traffic {

@@ -37,6 +37,9 @@ class PhaseClock {
   virtual void restart() = 0;
 };
 
+// The name of work that repeats what the forward pass had done.
+inline constexpr const char* kAgain = "again";
+
 // Told of what a device counts, in the order of the program: a plan's clock, a run's trace.
 class Observer {
  public:
@@ -44,7 +47,7 @@ class Observer {
   // `product`: the shape of a matrix product, null for every other operation.
   virtual void operation(Phase phase, const Cost& cost, const ProductShape* product) = 0;
   // What follows, until the matching leave(), is named work: "forward" number 3 of part 1. It nests: within "backward",
-  // "again" is what was done before.
+  // kAgain is what was done before.
   virtual void enter(const char* work, int number, int part) = 0;
   virtual void leave() = 0;
 };

@@ -58,19 +58,11 @@ std::string ceiling_text(const Ceiling& ceiling, double step_s) {
               " in the products, ", fixed_text(ceiling.library_s / step_s, 3), " over the whole step\n");
 }
 
-// Parameters that every token is multiplied with: the matrices of the layers, and the head.
-double multiplied_parameters(const core::ModelShape& shape) {
-  double count = static_cast<double>(shape.vocab * shape.width);
-  for (const core::TensorInfo& info : core::tensor_table(shape))
-    if (info.home == core::Home::layer && info.rows > 1) count += static_cast<double>(info.rows * info.cols);
-  return count;
-}
-
 // Work that the model asks for, however it is computed: 2 FLOPs a parameter and token forward, 2 for the gradients of
 // activations, and 2 for those of weights where every weight is trained. Attention and recomputation do not count.
 std::string model_text(kernels::Device& device, const Job& job, double tokens_per_s) {
   const bool full = job.config.adapter.method == core::Method::full;
-  const double n = multiplied_parameters(job.config.model.shape), factor = full ? 6 : 4;
+  const double n = core::multiplied_parameters(job.config.model.shape), factor = full ? 6 : 4;
   const double tflops = factor * n * tokens_per_s / job.extents.ranks() / 1e12;
   const Index side = device.kind() == kernels::DeviceKind::cuda ? 8192 : 1024;
   const double peak = 1e-3 * kernels::library_gflops(device, side, side, side, job.config.train.precision);

@@ -17,7 +17,6 @@ using kernels::text;
 namespace {
 
 constexpr Method kMethods[] = {Method::lora, Method::full};
-const char* name_of(Method method) { return method == Method::full ? "full" : "lora"; }
 
 // One planned run of one method.
 struct Column {
@@ -74,48 +73,39 @@ std::vector<Column> planned_columns(const Arguments& arguments, const core::Hard
   const int most = ranks_option(arguments, "most", 4096);
   std::vector<Column> columns;
   int shared = 0;
+  std::vector<std::unique_ptr<SearchedJob>> jobs;
   for (const Method method : kMethods) {
-    const SearchedJob job(arguments, method, hardware);
+    const SearchedJob& job = *jobs.emplace_back(std::make_unique<SearchedJob>(arguments, method, hardware));
     std::optional<Found> found = core::smallest(job.request(), most);
     if (!found)
-      kernels::fail(kernels::Failure::memory, text("adapter.method = ", name_of(method), ": does not fit on up to ",
-                                                   most, " ", hardware.name, "; --most looks further"));
+      kernels::fail(kernels::Failure::memory, text("adapter.method = ", name(method), ": does not fit on up to ", most,
+                                                   " ", hardware.name, "; --most looks further"));
     shared = std::max(shared, found->layout.extents.ranks());
     Job own = job.job_of(found->layout);
-    columns.push_back({text(name_of(method), ", smallest"), std::move(own), std::move(*found)});
+    columns.push_back({text(name(method), ", smallest"), std::move(own), std::move(*found)});
   }
   shared = ranks_option(arguments, "ranks", shared);
-  for (const Method method : kMethods) {
-    const SearchedJob job(arguments, method, hardware);
-    if (std::optional<Found> found = core::fastest(job.request(), shared)) {
-      Job own = job.job_of(found->layout);
-      columns.push_back({text(name_of(method), " on ", shared), std::move(own), std::move(*found)});
+  for (std::size_t i = 0; i < jobs.size(); ++i)
+    if (std::optional<Found> found = fastest_on(*jobs[i], columns[i].found, shared)) {
+      Job own = jobs[i]->job_of(found->layout);
+      columns.push_back({text(name(kMethods[i]), " on ", shared), std::move(own), std::move(*found)});
     }
-  }
   return columns;
 }
 
 // The job as it stands, by both methods, one after the other; their tables beside the memory planned for them.
 int run_both(dist::Runtime& runtime, const Arguments& arguments) {
-  std::vector<std::string> directories, planned{"memory a rank, planned"};
+  std::vector<std::string> directories;
   for (const Method method : kMethods) {
     core::Config config = arguments.config();
     if (config.run.dir.empty())
       kernels::fail(kernels::Failure::configuration, "run.dir: missing, expected a directory for the results");
     config.adapter.method = method;
-    config.run.dir += text("/", name_of(method));
+    config.run.dir += text("/", name(method));
     directories.push_back(config.run.dir);
-    const Job job = make_job(config, runtime.size());
-    if (const int code = run_job(runtime, job); code != 0) return code;
-    if (runtime.rank() != 0) continue;
-    const JobData data = open_data(job.config);
-    kernels::Index peak = 0;
-    for (const core::PlannedRanks& kind :
-         core::plan_memory({job.config, job.extents, job.config.device.kind, data.train, data.valid}))
-      peak = std::max(peak, kind.peak_total_bytes);
-    planned.push_back(bytes_text(static_cast<double>(peak)));
+    if (const int code = run_job(runtime, make_job(config, runtime.size())); code != 0) return code;
   }
-  if (runtime.rank() == 0) std::fputs(text("\n", comparison_table(directories, {planned})).c_str(), stdout);
+  if (runtime.rank() == 0) std::fputs(text("\n", comparison_table(directories, true)).c_str(), stdout);
   return 0;
 }
 
@@ -126,9 +116,8 @@ const Syntax& compare_syntax() {
       .usage = "lorashard compare --config <file> [--ranks N] | mpirun -np N lorashard compare --run --config <file>",
       .about =
           "LoRA beside full fine-tuning of one job, each on the fewest GPUs of device.hardware (h100 unless given) "
-          "that hold\n"
-          "it and both on as many as full fine-tuning needs. With --run both are run here, in run.dir/lora and "
-          "run.dir/full.",
+          "that hold\nit and both on as many as full fine-tuning needs. With --run both are run here, in run.dir/lora "
+          "and run.dir/full.",
       .options = {{"ranks", "n", "GPUs that both are planned on, in place of the number that full fine-tuning needs"},
                   {"most", "n", "GPUs to look up to; 4096 unless given"},
                   {"run", "", "train both and show what they took"},

@@ -52,6 +52,11 @@ Cell held_out(std::size_t set, const char* when) {
   };
 }
 
+std::string planned_peak(const boost::json::object& run) {
+  const boost::json::value* planned = run.if_contains("planned");  // runs of older versions do not say
+  return planned ? bytes_text(number(planned->as_object(), "peak_bytes")) : "-";
+}
+
 // A row for every memory category and every held-out set of the first run.
 std::vector<std::pair<std::string, Cell>> rows_for(const boost::json::object& first) {
   std::vector<std::pair<std::string, Cell>> rows;
@@ -90,8 +95,7 @@ std::vector<std::pair<std::string, Cell>> rows_for(const boost::json::object& fi
 
 }  // namespace
 
-std::string comparison_table(const std::vector<std::string>& run_directories,
-                             const std::vector<std::vector<std::string>>& further) {
+std::string comparison_table(const std::vector<std::string>& run_directories, bool planned) {
   std::vector<boost::json::object> runs;
   std::vector<std::vector<std::string>> cells{{"run"}};
   for (const std::string& directory : run_directories) {
@@ -102,14 +106,15 @@ std::string comparison_table(const std::vector<std::string>& run_directories,
   if (runs.empty())
     fail(Failure::configuration, "command line: --table: found no run directory, expected at least one");
   try {
-    for (const auto& [label, cell] : rows_for(runs[0])) {
+    auto rows = rows_for(runs[0]);
+    if (planned) rows.emplace_back("memory a rank, planned", planned_peak);
+    for (const auto& [label, cell] : rows) {
       cells.push_back({label});
       for (const boost::json::object& run : runs) cells.back().push_back(cell(run));
     }
   } catch (const std::exception& error) {
     fail(Failure::configuration, text("summary.json: a figure is missing: ", error.what()));
   }
-  cells.insert(cells.end(), further.begin(), further.end());
   return table_text(cells);
 }
 

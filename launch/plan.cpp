@@ -50,9 +50,8 @@ const Syntax& plan_syntax() {
   static const Syntax syntax{
       .usage = "lorashard plan --config <file> [--ranks N] [--search] [--section.key value ...]",
       .about =
-          "Runs the job's program on the meta device, for every rank: memory, work, traffic, time. Exit code 0 when "
-          "it\n"
-          "fits the hardware of device.hardware (h100 unless given), 3 when it does not.",
+          "Runs the job's program on the meta device, for every rank: memory, work, traffic, time. Exit code 0 "
+          "when it\nfits the hardware of device.hardware (h100 unless given), 3 when it does not.",
       .options = {{"ranks", "n", "GPUs in all; tensor x pipeline unless given"},
                   {"search", "",
                    "other meshes, microbatches and recompute modes: the fewest GPUs that do, and the fastest way"},

@@ -74,7 +74,7 @@ object plan_json(const Job& job, const core::Hardware& hardware, const core::Pla
   const auto rate = [&](double flops) { return flops / plan.time.step_s / ranks / 1e12; };
   object root;
   root["fits"] = plan.fits();
-  root["method"] = job.config.adapter.method == core::Method::full ? "full" : "lora";
+  root["method"] = name(job.config.adapter.method);
   root["hardware"] = hardware.name;
   root["ranks"] = ranks;
   root["mesh"] = {{"tensor", job.extents.tensor},

@@ -24,8 +24,6 @@ core::Config searched_config(const Arguments& arguments, Method method) {
   return config;
 }
 
-const char* name_of(Method method) { return method == Method::full ? "full" : "lora"; }
-
 // Of one method.
 struct Results {
   std::optional<Found> smallest, fastest;
@@ -56,13 +54,13 @@ std::string results_text(const std::map<Method, Results>& all, const core::Hardw
   std::vector<std::vector<std::string>> table{
       {text("on ", hardware.name), "ranks", "a rank", "ms a step", "tokens/s a rank", "layout"}};
   for (const auto& [method, results] : all) {
-    const std::string name = name_of(method);
+    const std::string label = name(method);
     if (!results.smallest) {
-      table.push_back({name + ", smallest", text("more than ", most), "", "", "", ""});
+      table.push_back({label + ", smallest", text("more than ", most), "", "", "", ""});
       continue;
     }
-    table.push_back(row_of(name + ", smallest", *results.smallest));
-    if (results.fastest) table.push_back(row_of(name + ", fastest", *results.fastest));
+    table.push_back(row_of(label + ", smallest", *results.smallest));
+    if (results.fastest) table.push_back(row_of(label + ", fastest", *results.fastest));
     for (std::size_t i = 1; i < results.front.size(); ++i) table.push_back(row_of("  and with more", results.front[i]));
   }
   return table_text(table);
@@ -87,6 +85,10 @@ Job SearchedJob::job_of(const Layout& layout) const {
   return job;
 }
 
+std::optional<Found> fastest_on(const SearchedJob& job, const std::optional<Found>& smallest, int ranks) {
+  return smallest && smallest->layout.extents.ranks() == ranks ? smallest : core::fastest(job.request(), ranks);
+}
+
 std::string layout_text(const Layout& layout) {
   const core::Config& config = layout.config;
   std::string line = text(to_string(layout.extents), ", microbatch ", config.train.microbatch);
@@ -109,7 +111,7 @@ int plan_search(const Arguments& arguments, const core::Hardware& hardware) {
   }
   ranks = ranks_option(arguments, "ranks", ranks);
   for (auto& [method, results] : all) {
-    results.fastest = core::fastest(jobs[method]->request(), ranks);
+    results.fastest = fastest_on(*jobs[method], results.smallest, ranks);
     if (results.smallest) results.front = front_of(jobs[method]->request(), *results.smallest, most);
   }
   if (!arguments.has("json")) {
@@ -121,12 +123,12 @@ int plan_search(const Arguments& arguments, const core::Hardware& hardware) {
     return plan_json(jobs[method]->job_of(found.layout), hardware, found.plan);
   };
   for (const auto& [method, results] : all) {
-    const char* name = name_of(method);
-    smallest[name] = results.smallest ? boost::json::value(json_of(method, *results.smallest)) : nullptr;
-    fastest[name] = results.fastest ? boost::json::value(json_of(method, *results.fastest)) : nullptr;
+    const char* key = name(method);
+    smallest[key] = results.smallest ? boost::json::value(json_of(method, *results.smallest)) : nullptr;
+    fastest[key] = results.fastest ? boost::json::value(json_of(method, *results.fastest)) : nullptr;
     boost::json::array steps;
     for (const Found& found : results.front) steps.push_back(json_of(method, found));
-    front[name] = steps;
+    front[key] = steps;
   }
   std::puts(boost::json::serialize(boost::json::object{{"smallest", smallest}, {"fastest", fastest}, {"front", front}})
                 .c_str());

@@ -22,6 +22,9 @@ class SearchedJob {
   const core::Hardware& hardware_;
 };
 
+// The fastest way to use `ranks`, which the smallest way already is on as many.
+std::optional<core::Found> fastest_on(const SearchedJob& job, const std::optional<core::Found>& smallest, int ranks);
+
 // "8x2x3, microbatch 4, recompute full, sequence parallel, interleaved with 4 parts"
 std::string layout_text(const core::Layout& layout);
 

@@ -138,7 +138,7 @@ std::string summary_text(const RunFigures& run) {
 
 std::string summary_json(const Job& job, const RunFigures& run) {
   boost::json::object root;
-  root["method"] = job.config.adapter.method == core::Method::full ? "full" : "lora";
+  root["method"] = name(job.config.adapter.method);
   root["parameters"] = parameter_count(job.config.model.shape);
   root["trained_parameters"] = run.trained_parameters;
   root["mesh"] = to_string(job.extents);

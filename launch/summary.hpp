@@ -52,8 +52,7 @@ std::string speed_text(const RunFigures& run);
 std::string summary_text(const RunFigures& run);
 std::string summary_json(const Job& job, const RunFigures& run);
 
-// The figures of finished runs side by side, read from their summary.json. `further` rows have a label and a cell a run.
-std::string comparison_table(const std::vector<std::string>& run_directories,
-                             const std::vector<std::vector<std::string>>& further = {});
+// The figures of finished runs side by side, read from their summary.json; `planned`: with the memory planned for them.
+std::string comparison_table(const std::vector<std::string>& run_directories, bool planned = false);
 
 }  // namespace lorashard::launch

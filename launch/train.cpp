@@ -40,6 +40,7 @@ struct Session {
   core::Trainer& trainer;
   RunDirectory& directory;
   Progress& progress;
+  std::optional<core::Hardware> hardware;  // of device.hardware
   RunFigures figures;
 };
 
@@ -172,10 +173,16 @@ void write_summary(const Session& session) {
 void add_plan(const Session& session, RunFigures& figures) {
   const core::Config& config = session.job.config;
   const core::PlanRequest request{config, session.job.extents, config.device.kind, session.data.train, session.data.valid};
-  for (const core::PlannedRanks& kind : core::plan_memory(request))
+  std::vector<core::PlannedRanks> kinds;
+  if (session.hardware) {
+    core::Plan plan = core::plan_job(request, *session.hardware);
+    figures.planned_step_s = plan.time.step_s;
+    kinds = std::move(plan.ranks);
+  } else {
+    kinds = core::plan_memory(request);
+  }
+  for (const core::PlannedRanks& kind : kinds)
     figures.planned_peak_bytes = std::max(figures.planned_peak_bytes, static_cast<double>(kind.peak_total_bytes));
-  if (config.device.hardware.empty()) return;
-  figures.planned_step_s = core::plan_job(request, find_hardware(config.device.hardware, "")).time.step_s;
 }
 
 void finish(Session& session, kernels::Device& device) {
@@ -198,7 +205,8 @@ void finish(Session& session, kernels::Device& device) {
 }  // namespace
 
 int run_job(dist::Runtime& runtime, const Job& job) {
-  if (!job.config.device.hardware.empty()) find_hardware(job.config.device.hardware, "");  // an error now, not at the end
+  std::optional<core::Hardware> hardware;
+  if (!job.config.device.hardware.empty()) hardware = find_hardware(job.config.device.hardware, "");
   const std::unique_ptr<kernels::Device> device = make_device(job, runtime);
   dist::Mesh mesh = runtime.make_mesh(*device, job.extents);
   std::optional<JobData> data;
@@ -220,7 +228,7 @@ int run_job(dist::Runtime& runtime, const Job& job) {
   if (first > 0) progress.say(text("continuing after ", first, " of ", job.config.train.steps, " steps"));
   watch_stop_signals();
   device->profile().reset();
-  Session session{job, *data, mesh, trainer, directory, progress, {}};
+  Session session{job, *data, mesh, trainer, directory, progress, std::move(hardware), {}};
   session.figures.first_step = first;
   const bool complete = run_steps(session);
   if (complete) {

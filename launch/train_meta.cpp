@@ -4,6 +4,7 @@
 
 #include "core/quote.hpp"
 #include "core/trainer.hpp"
+#include "launch/machine.hpp"
 #include "launch/planned_job.hpp"
 #include "launch/subcommands.hpp"
 #include "launch/summary.hpp"
@@ -29,20 +30,24 @@ kernels::DeviceKind target_of(const Arguments& arguments) {
 }
 
 // One training step of one rank, and an evaluation when the job has held-out data.
+RankFigures count(kernels::Device& device, core::Trainer& trainer, const JobData& data) {
+  device.profile().reset();
+  trainer.step(data.train);
+  RankFigures figures = figures_of(device, trainer.reduced_bytes());
+  for (const core::Dataset& set : data.valid) trainer.evaluate(set);
+  const RankFigures with_evaluation = figures_of(device, trainer.reduced_bytes());
+  figures.peak_bytes = with_evaluation.peak_bytes;
+  figures.peak_total_bytes = with_evaluation.peak_total_bytes;
+  figures.peak_resident_bytes = 0;  // this process is not that rank
+  return figures;
+}
+
 RankFigures count_rank(const Job& job, const JobData& data, int rank, Index& trained_parameters) {
   const std::unique_ptr<kernels::Device> device = kernels::make_meta_device(job.target);
   dist::Mesh mesh = dist::make_meta_mesh(*device, job.extents, rank);
   core::Trainer trainer(job.config, *device, mesh);
   trained_parameters = trainer.trained_parameters();
-  device->profile().reset();
-  trainer.step(data.train);
-  RankFigures figures = figures_of(*device, trainer.reduced_bytes());
-  for (const core::Dataset& set : data.valid) trainer.evaluate(set);
-  const RankFigures with_evaluation = figures_of(*device, trainer.reduced_bytes());
-  figures.peak_bytes = with_evaluation.peak_bytes;
-  figures.peak_total_bytes = with_evaluation.peak_total_bytes;
-  figures.peak_resident_bytes = 0;  // this process is not that rank
-  return figures;
+  return count(*device, trainer, data);
 }
 
 std::string work_table(const std::vector<RankFigures>& ranks) {
@@ -74,23 +79,14 @@ int rehearse(dist::Runtime& runtime, PlannedJob& planned) {
   const std::unique_ptr<kernels::Device> device = kernels::make_meta_device(job.target);
   dist::Mesh mesh = runtime.make_mesh(*device, job.extents);
   core::Trainer trainer(job.config, *device, mesh);
-  device->profile().reset();
-  trainer.step(planned.data().train);
-  RankFigures mine = figures_of(*device, trainer.reduced_bytes());
-  for (const core::Dataset& set : planned.data().valid) trainer.evaluate(set);
-  for (int c = 0; c < kernels::kCategoryCount; ++c)
-    mine.peak_bytes[c] = static_cast<double>(device->ledger().peak_bytes(static_cast<kernels::Category>(c)));
-  mine.peak_total_bytes = static_cast<double>(device->ledger().peak_bytes());
-  const double process_bytes = mine.peak_resident_bytes;
-  mine.peak_resident_bytes = 0;  // this process is not that rank
-  const std::vector<RankFigures> ranks = gather_figures(mesh.world(), mine);
+  const std::vector<RankFigures> ranks = gather_figures(mesh.world(), count(*device, trainer, planned.data()));
   on_first_rank(mesh.world(), [&] {
     expect_as_planned(core::plan_memory(planned.request()), ranks);
     std::fputs(text(describe(job, trainer.trained_parameters(), planned.data()), "\n", memory_table(ranks), "\n",
                     work_table(ranks), "\n", ranks.size(),
                     " processes entered the same verbs in the same order with the same lengths; each one's peaks "
                     "are those planned in one process; process 0 took ",
-                    bytes_text(process_bytes), "\n")
+                    bytes_text(static_cast<double>(peak_resident_bytes())), "\n")
                    .c_str(),
                stdout);
     return 0.0;
