@@ -71,8 +71,8 @@ Block::Keep Block::what_to_keep() const {
 Activation Block::attend(const Activation& qkv, const Microbatch& microbatch, Tensor* log_sum) const {
   const auto shape = attention_shape(context_, microbatch);
   const Fused<ConstMatrix> in(shape, qkv.data);
-  Tensor out(context_.device, Category::activation, context_.activation, shape.rows(), shape.heads * shape.head_size);
-  if (log_sum) *log_sum = Tensor(context_.device, Category::activation, DType::f32, shape.heads, shape.rows());
+  Tensor out(context_.device, ActivationKind::attention, context_.activation, shape.rows(), shape.heads * shape.head_size);
+  if (log_sum) *log_sum = Tensor(context_.device, ActivationKind::attention, DType::f32, shape.heads, shape.rows());
   kernels::attention(context_.device, kernels::AttentionForward{shape, in.q, in.k, in.v, out,
                                                                 log_sum ? log_sum->view() : Matrix{}});
   return {std::move(out), dist::ParallelState::cut};
@@ -134,9 +134,9 @@ void Block::forward_again(const Microbatch& microbatch, BlockSaved& saved) const
 void Block::backward_mlp(Activation& dy, const Microbatch& microbatch, BlockSaved& saved) const {
   Activation active = std::move(saved.active);
   if (down_.needs_input() && active.data.none()) {
-    active = {Tensor(context_.device, Category::activation, context_.activation, saved.up.data.rows(), saved.up.data.cols()),
-              dist::ParallelState::cut};
     const WorkScope work(context_.device.profile(), kernels::kAgain);
+    active = {Tensor(context_.device, ActivationKind::mlp, context_.activation, saved.up.data.rows(), saved.up.data.cols()),
+              dist::ParallelState::cut};
     kernels::gelu(context_.device, saved.up.data, active.data);
   }
   Activation d = down_.backward({active, saved.u_down, dy, needs_.up_output, &saved.up.data}, microbatch);
@@ -156,7 +156,7 @@ void Block::backward_attention(Activation& dy, const Microbatch& microbatch, Blo
   Activation d = o_.backward({saved.attended, saved.u_o, dy, needs_.qkv_output}, microbatch);
   if (!needs_.qkv_output) return;
   const auto shape = attention_shape(context_, microbatch);
-  Activation dqkv{Tensor(context_.device, Category::activation, context_.activation, saved.qkv.data.rows(),
+  Activation dqkv{Tensor(context_.device, ActivationKind::gradient, context_.activation, saved.qkv.data.rows(),
                          saved.qkv.data.cols()),
                   dist::ParallelState::cut};
   const Fused<ConstMatrix> in(shape, saved.qkv.data);

@@ -94,7 +94,7 @@ void Clock::add(Part part, double seconds) {
 }
 
 void Clock::operation(Phase phase, const kernels::Cost& cost, const kernels::ProductShape* product) {
-  if (!runs_ || phase == Phase::collectives || phase == Phase::pipeline) return;  // moved() has them
+  if (!runs_ || phase == Phase::tensor || phase == Phase::pipeline || phase == Phase::data) return;  // moved() has them
   if (depth_ > 0 && (product != nullptr || phase == Phase::attention)) {
     flops_ += cost.flops;
     if (again_depth_ > 0) again_flops_ += cost.flops;

@@ -120,6 +120,7 @@ struct RunConfig {
   Index checkpoint_every = 0;  // 0: only at the end
   Index keep = 2;              // newest checkpoints kept
   std::string resume = "auto";  // auto, never, or a checkpoint's path
+  Index trace = 0;              // steps whose works are written to trace.json
 };
 
 struct Config {

@@ -18,6 +18,7 @@
 
 namespace lorashard::core {
 
+using kernels::ActivationKind;
 using kernels::Category;
 using kernels::ConstMatrix;
 using kernels::DType;

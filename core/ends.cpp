@@ -28,14 +28,14 @@ Embedding::Embedding(const Context& context, Parameters& parameters)
 Activation Embedding::forward(const Microbatch& microbatch) const {
   const Index rows = microbatch.rows();
   const RowPart part = row_part(context_, rows);
-  Tensor sum(context_.device, Category::activation, DType::f32, gathered_rows(context_, rows), context_.shape.width);
+  Tensor sum(context_.device, ActivationKind::residual, DType::f32, gathered_rows(context_, rows), context_.shape.width);
   if (sum.rows() > rows) kernels::fill(context_.device, sum.view().row_range(rows, sum.rows() - rows), 0);
   kernels::embedding(context_.device,
                      kernels::EmbeddingForward{microbatch.ids, table_, first_, sum.view().row_range(0, rows)});
   Activation x = reduce_to_residual(context_, {std::move(sum), ParallelState::partial});
   kernels::add_positions(context_.device, positions_, part.first, microbatch.length, x.data.view().row_range(0, part.count));
   if (context_.activation == DType::f32) return x;
-  Tensor rounded(context_.device, Category::activation, context_.activation, x.data.rows(), x.data.cols());
+  Tensor rounded(context_.device, ActivationKind::residual, context_.activation, x.data.rows(), x.data.cols());
   kernels::copy(context_.device, x.data, rounded);
   return {std::move(rounded), x.state};
 }
@@ -77,7 +77,7 @@ Activation Head::forward(Activation x, const Microbatch& microbatch, bool gradie
 
   Tensor dh;
   if (norm_gradient) {
-    dh = Tensor(context_.device, Category::activation, DType::f32, gathered_rows(context_, rows), context_.shape.width);
+    dh = Tensor(context_.device, ActivationKind::gradient, DType::f32, gathered_rows(context_, rows), context_.shape.width);
     if (dh.rows() > rows) kernels::fill(context_.device, dh.view().row_range(rows, dh.rows() - rows), 0);
   }
   {
@@ -92,7 +92,7 @@ Activation Head::forward(Activation x, const Microbatch& microbatch, bool gradie
   }
   if (!norm_gradient) return {};
   const Activation reduced = reduce_to_residual(context_, {std::move(dh), ParallelState::partial});
-  Tensor dx(context_.device, Category::activation, context_.activation, reduced.data.rows(), reduced.data.cols());
+  Tensor dx(context_.device, ActivationKind::gradient, context_.activation, reduced.data.rows(), reduced.data.cols());
   const Index own = row_part(context_, rows).count;
   if (dx.rows() > own) kernels::fill(context_.device, dx.view().row_range(own, dx.rows() - own), 0);
   norm_.backward(x, statistics, reduced, microbatch, dx, true);

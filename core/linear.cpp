@@ -14,7 +14,10 @@ kernels::RandomKey dropout_key(std::uint64_t seed, const std::string& linear, In
 }
 
 Linear::Linear(const Context& context, Parameters& parameters, Kind kind, Index layer, const std::string& name)
-    : context_(context), name_(name), kind_(kind) {
+    : context_(context),
+      name_(name),
+      kind_(kind),
+      made_(name.ends_with("mlp.up") ? ActivationKind::mlp : ActivationKind::attention) {
   const TensorInfo& weight = parameters.info(name + ".weight");
   out_ = weight.row_cut(context.tensor_rank(), context.tensor_size());
   in_ = weight.col_cut(context.tensor_rank(), context.tensor_size());
@@ -97,7 +100,7 @@ void Linear::multiply_backward(ConstMatrix dy, Matrix dx, const Product& product
 
 // u (RowPart::buffer, R) f32 = A x over the rows that are ours.
 Tensor Linear::project_down(ConstMatrix x, const Microbatch& microbatch, const RowPart& part) const {
-  Tensor u(context_.device, Category::activation, DType::f32, part.buffer, rank_sum_);
+  Tensor u(context_.device, ActivationKind::adapter, DType::f32, part.buffer, rank_sum_);
   if (part.count < part.buffer) kernels::fill(context_.device, u.view().row_range(part.count, part.buffer - part.count), 0);
   const Tensor masked = adapter_input(x, microbatch, part.first);
   const ConstMatrix seen = masked.none() ? x : ConstMatrix(masked);
@@ -122,7 +125,7 @@ void Linear::project_up(ConstMatrix u, Matrix y, ConstMatrix addend) const {
 // All rows of what each tensor rank has for its own.
 Tensor Linear::gather_rows(Tensor part, Index rows) const {
   if (!context_.splits_rows()) return part;
-  Tensor whole(context_.device, Category::activation, part.dtype(), gathered_rows(context_, rows), part.cols());
+  Tensor whole(context_.device, ActivationKind::adapter, part.dtype(), gathered_rows(context_, rows), part.cols());
   context_.mesh.tensor().all_gather(part, whole);
   return whole;
 }
@@ -132,7 +135,7 @@ Activation Linear::forward(const Activation& x, const Microbatch& microbatch, Te
   const Index rows = microbatch.rows();
   const RowPart part = row_part(context_, rows);
   const auto output = [&] {
-    return Tensor(context_.device, Category::activation, context_.activation, rows, out_.local_extent());
+    return Tensor(context_.device, made_, context_.activation, rows, out_.local_extent());
   };
   Tensor y = output(), projected;
   if (!pairs_.empty()) {
@@ -160,7 +163,7 @@ Activation Linear::forward(const Activation& x, const Activation& residual, cons
   dist::expect_state(x.state, ParallelState::cut, name_ + " input");
   if (context_.tensor_size() == 1) return add_to_residual(x, residual, microbatch, u);
   const Index rows = microbatch.rows(), own = row_part(context_, rows).count;
-  Tensor y(context_.device, Category::activation, DType::f32, gathered_rows(context_, rows), out_.local_extent());
+  Tensor y(context_.device, ActivationKind::residual, DType::f32, gathered_rows(context_, rows), out_.local_extent());
   if (y.rows() > rows) kernels::fill(context_.device, y.view().row_range(rows, y.rows() - rows), 0);
   const Matrix used = y.view().row_range(0, rows);
   if (!pairs_.empty()) {
@@ -173,7 +176,7 @@ Activation Linear::forward(const Activation& x, const Activation& residual, cons
 
   Tensor other;  // the sum lies in the branch's own memory where the types agree
   if (context_.activation != DType::f32) {
-    other = Tensor(context_.device, Category::activation, context_.activation, branch.data.rows(), branch.data.cols());
+    other = Tensor(context_.device, ActivationKind::residual, context_.activation, branch.data.rows(), branch.data.cols());
   }
   Tensor& sum = other.none() ? branch.data : other;
   kernels::add_residual(context_.device, ConstMatrix(branch.data).row_range(0, own),
@@ -186,7 +189,7 @@ Activation Linear::forward(const Activation& x, const Activation& residual, cons
 Activation Linear::add_to_residual(const Activation& x, const Activation& residual, const Microbatch& microbatch,
                                    Tensor* u) const {
   const Index rows = microbatch.rows();
-  Tensor y(context_.device, Category::activation, context_.activation, rows, out_.local_extent());
+  Tensor y(context_.device, ActivationKind::residual, context_.activation, rows, out_.local_extent());
   if (!pairs_.empty()) {
     Tensor projected = project_down(x.data, microbatch, {rows, rows, 0, rows});
     project_up(projected, y, residual.data);

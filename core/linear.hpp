@@ -105,6 +105,7 @@ class Linear {
   const Context& context_;
   std::string name_;
   Kind kind_;
+  ActivationKind made_;           // what a column layer makes
   dist::AxisCut out_, in_;        // of the weight
   const kernels::Weight* frozen_ = nullptr;
   ConstMatrix dense_value_;       // when the weight trains itself

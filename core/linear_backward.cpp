@@ -13,7 +13,7 @@ void Linear::dense_gradient(ConstMatrix dy, ConstMatrix x) const {
 // du (gathered_rows, R) f32 = s dy B, and dB += s dy^T u.
 Tensor Linear::backward_through_b(ConstMatrix dy, ConstMatrix u) const {
   const Index buffer = kind_ == Kind::column ? gathered_rows(context_, dy.rows) : dy.rows;
-  Tensor du(context_.device, Category::activation, DType::f32, buffer, rank_sum_);
+  Tensor du(context_.device, ActivationKind::gradient, DType::f32, buffer, rank_sum_);
   if (buffer > dy.rows) kernels::fill(context_.device, du.view().row_range(dy.rows, buffer - dy.rows), 0);
   for (const Pair& pair : pairs_) {
     const float scale = pair.spec.scale();
@@ -91,7 +91,7 @@ Activation Linear::backward_row(const Backward& args, const Microbatch& microbat
     gradient_of_a(du, args.x.data, microbatch, 0);
   }
   if (!args.wants_input_gradient) return {};
-  Tensor dx(context_.device, Category::activation, context_.activation, rows, in_.local_extent());
+  Tensor dx(context_.device, ActivationKind::gradient, context_.activation, rows, in_.local_extent());
   input_gradient(whole.rows(), du, microbatch, dx, args.before_gelu);
   return {std::move(dx), ParallelState::cut};
 }
@@ -110,7 +110,7 @@ Activation Linear::backward_column(const Backward& args, const Microbatch& micro
   if (!pairs_.empty()) {
     du = backward_through_b(dy.data, args.u.row_range(0, rows));
     if (context_.splits_rows()) {
-      Tensor own(context_.device, Category::activation, DType::f32, part.buffer, rank_sum_);
+      Tensor own(context_.device, ActivationKind::gradient, DType::f32, part.buffer, rank_sum_);
       context_.mesh.tensor().reduce_scatter(du, own);
       du = std::move(own);
     }
@@ -119,7 +119,7 @@ Activation Linear::backward_column(const Backward& args, const Microbatch& micro
   }
   if (!args.wants_input_gradient) return {};
   const DType type = context_.tensor_size() == 1 ? context_.activation : DType::f32;
-  Tensor dx(context_.device, Category::activation, type, gathered_rows(context_, rows), in_.local_extent());
+  Tensor dx(context_.device, ActivationKind::gradient, type, gathered_rows(context_, rows), in_.local_extent());
   if (dx.rows() > rows) kernels::fill(context_.device, dx.view().row_range(rows, dx.rows() - rows), 0);
   // Whole rows: du is partial like dx, so one reduction carries both. Split rows: du is summed already, and joins after.
   const bool together = !context_.splits_rows();

@@ -15,13 +15,13 @@ Norm::Norm(const Context& context, Parameters& parameters, const std::string& na
 
 Activation Norm::forward(const Activation& x, const Microbatch& microbatch, Tensor* statistics) const {
   const RowPart part = row_part(context_, microbatch.rows());
-  Tensor y(context_.device, Category::activation, context_.activation, part.buffer, x.data.cols());
+  Tensor y(context_.device, ActivationKind::norm, context_.activation, part.buffer, x.data.cols());
   if (part.count < part.buffer) {
     kernels::fill(context_.device, y.view().row_range(part.count, part.buffer - part.count), 0);
   }
   Matrix own_statistics;
   if (statistics) {
-    *statistics = Tensor(context_.device, Category::activation, DType::f32, part.buffer, 2);
+    *statistics = Tensor(context_.device, ActivationKind::norm, DType::f32, part.buffer, 2);
     own_statistics = statistics->view().row_range(0, part.count);
   }
   kernels::layer_norm(context_.device,

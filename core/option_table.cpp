@@ -219,6 +219,9 @@ void add_machine_and_run(std::vector<Option>& table) {
   table.push_back(line(
       "run.resume", [](auto& c) -> auto& { return c.run.resume; }, "auto, never, or a checkpoint",
       "auto: continue from the newest checkpoint of run.dir, if any"));
+  table.push_back(whole(
+      "run.trace", [](auto& c) -> auto& { return c.run.trace; }, 0,
+      "put on a time axis in trace.json, for Perfetto, from the second step on; 0: none", "steps"));
 }
 
 }  // namespace

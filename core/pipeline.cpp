@@ -95,7 +95,7 @@ bool Pipeline::comes(const dist::Action& action) const {
 }
 
 void Pipeline::begin_receive(const dist::Action& action, const Microbatch& microbatch) {
-  incoming_.data = Tensor(context_.device, Category::activation, context_.activation,
+  incoming_.data = Tensor(context_.device, ActivationKind::residual, context_.activation,
                           row_part(context_, microbatch.rows()).buffer, context_.shape.width);
   const dist::Route route = dist::route(shape_, context_.mesh.point().pipeline, action);
   incoming_.pending = context_.mesh.pipeline().start_receive(incoming_.data, route.peer, route.tag);

@@ -56,6 +56,7 @@ std::vector<PlannedRanks> kinds_of(const PlanRequest& request) {
 void note_memory(const Walk& walk, PlannedRanks& kind) {
   kind.held_bytes = walk.held();
   kind.peak_bytes = walk.peak();
+  kind.activation_bytes = walk.activations();
   kind.peak_total_bytes = walk.peak_total();
 }
 

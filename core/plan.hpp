@@ -20,6 +20,7 @@ struct PlanRequest {
 };
 
 using CategoryBytes = std::array<Index, kernels::kCategoryCount>;
+using ActivationBytes = std::array<Index, kernels::kActivationKindCount>;
 
 // Ranks that hold the same tensors in the same extents: alike in memory and work.
 struct PlannedRanks {
@@ -28,6 +29,7 @@ struct PlannedRanks {
   std::vector<int> ranks;    // all of them, rising
   CategoryBytes held_bytes;  // between steps
   CategoryBytes peak_bytes;  // by category, each at its highest
+  ActivationBytes activation_bytes;  // of the activations at their highest, by what they are
   Index peak_total_bytes = 0;
   Index held_total() const;
 };

@@ -151,6 +151,8 @@ class Timeline {
   void add_lane(int stage, const std::vector<dist::Timed>& row, const StageEnd& end, double update_at,
                 StepTime& time) const {
     std::vector<Span> lane;
+    if (const double clear_s = sum_of(stages_[stage].of("clear").seconds); clear_s > 0)
+      lane.push_back({"clear", 0, 0, 0, clear_s});
     for (const dist::Timed& timed : row)
       if (computes(timed.action) && timed.end > timed.start)
         lane.push_back({stages_[stage].of(timed.action).work, timed.action.microbatch, timed.action.chunk, timed.start,

@@ -70,8 +70,8 @@ Cutting cut_batch(const Config& config, const dist::Mesh& mesh) {
 struct Input {
   kernels::Integers ids, labels;
   Input(kernels::Device& device, const Rows& rows, Index first, Index count)
-      : ids(device, Category::activation, std::span(rows.ids).subspan(first, count)),
-        labels(device, Category::activation, std::span(rows.labels).subspan(first, count)) {}
+      : ids(device, ActivationKind::tokens, std::span(rows.ids).subspan(first, count)),
+        labels(device, ActivationKind::tokens, std::span(rows.labels).subspan(first, count)) {}
 };
 
 // Sequences [first, first + count) of an input whose first row is number `offset` of the global batch.

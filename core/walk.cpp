@@ -26,6 +26,13 @@ CategoryBytes Walk::peak() const {
   return bytes;
 }
 
+ActivationBytes Walk::activations() const {
+  ActivationBytes bytes;
+  for (int k = 0; k < kernels::kActivationKindCount; ++k)
+    bytes[k] = device_->ledger().peak_bytes(static_cast<kernels::ActivationKind>(k));
+  return bytes;
+}
+
 ClockSettings clock_settings(const PlanRequest& request) {
   return {request.extents, request.config.train.precision, request.config.device.tf32,
           request.target == kernels::DeviceKind::cuda};

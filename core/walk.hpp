@@ -16,6 +16,7 @@ class Walk {
   const Trainer& trainer() const { return trainer_; }
   const CategoryBytes& held() const { return held_; }  // before the step
   CategoryBytes peak() const;
+  ActivationBytes activations() const;  // at their peak
   Index peak_total() const { return device_->ledger().peak_bytes(); }
 
  private:

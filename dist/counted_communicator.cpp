@@ -17,6 +17,10 @@ bool overlap(const ConstMatrix& a, const ConstMatrix& b) {
   return a.data && b.data && a.data < b.data + b.bytes() && b.data < a.data + a.bytes();
 }
 
+Phase phase_of(const std::string& axis) {
+  return axis == "tensor" ? Phase::tensor : axis == "pipeline" ? Phase::pipeline : Phase::data;
+}
+
 class Finished final : public Pending {
  public:
   void wait() override {}
@@ -25,7 +29,7 @@ class Finished final : public Pending {
 }  // namespace
 
 CountedCommunicator::CountedCommunicator(kernels::Device& device, std::string axis, int rank, int size)
-    : Communicator(std::move(axis), rank, size), device_(device) {
+    : Communicator(std::move(axis), rank, size), device_(device), phase_(phase_of(this->axis())) {
   if (size < 1 || rank < 0 || rank >= size)
     kernels::fail(Failure::other, text("axis ", this->axis(), ": rank ", rank, " of ", size));
 }
@@ -71,16 +75,16 @@ void CountedCommunicator::count(Phase phase, Index touched_bytes, Index sent_byt
 void CountedCommunicator::all_reduce(Matrix data, Reduction reduction) {
   check_f32(data, "data", "all_reduce");
   if (size() == 1 || data.empty()) return;
-  const PhaseScope scope(device_.profile(), Phase::collectives);
-  count(Phase::collectives, 2 * data.bytes(), data.bytes());
+  const PhaseScope scope(device_.profile(), phase_);
+  count(phase_, 2 * data.bytes(), data.bytes());
   move_all_reduce(data, reduction);
 }
 
 std::unique_ptr<Pending> CountedCommunicator::start_all_reduce(Matrix data) {
   check_f32(data, "data", "all_reduce");
   if (size() == 1 || data.empty()) return finished();
-  const PhaseScope scope(device_.profile(), Phase::collectives);
-  count(Phase::collectives, 2 * data.bytes(), data.bytes());
+  const PhaseScope scope(device_.profile(), phase_);
+  count(phase_, 2 * data.bytes(), data.bytes());
   return move_start_all_reduce(data);
 }
 
@@ -98,8 +102,8 @@ void CountedCommunicator::all_gather(ConstMatrix part, Matrix whole) {
   if (overlap(part, whole) && part.data != whole.row_range(rank() * part.rows, part.rows).data)
     check(false, "all_gather", "part lies inside whole, but not at this rank's rows");
   if (part.empty()) return;
-  const PhaseScope scope(device_.profile(), Phase::collectives);
-  count(Phase::collectives, part.bytes() + whole.bytes(), size() == 1 ? 0 : part.bytes());
+  const PhaseScope scope(device_.profile(), phase_);
+  count(phase_, part.bytes() + whole.bytes(), size() == 1 ? 0 : part.bytes());
   if (size() == 1)
     duplicate(device_, part, whole);
   else
@@ -112,8 +116,8 @@ void CountedCommunicator::reduce_scatter(ConstMatrix whole, Matrix part) {
   check_whole(whole, part, "reduce_scatter");
   check(!overlap(part, whole), "reduce_scatter", "part lies inside whole");
   if (part.empty()) return;
-  const PhaseScope scope(device_.profile(), Phase::collectives);
-  count(Phase::collectives, part.bytes() + whole.bytes(), size() == 1 ? 0 : whole.bytes());
+  const PhaseScope scope(device_.profile(), phase_);
+  count(phase_, part.bytes() + whole.bytes(), size() == 1 ? 0 : whole.bytes());
   if (size() == 1)
     duplicate(device_, whole, part);
   else
@@ -124,8 +128,8 @@ void CountedCommunicator::broadcast(Matrix data, int root) {
   check_data(data, "data", "broadcast");
   check_peer(root, 0, "broadcast");
   if (size() == 1 || data.empty()) return;
-  const PhaseScope scope(device_.profile(), Phase::collectives);
-  count(Phase::collectives, data.bytes(), root == rank() ? data.bytes() : 0);
+  const PhaseScope scope(device_.profile(), phase_);
+  count(phase_, data.bytes(), root == rank() ? data.bytes() : 0);
   move_broadcast(data, root);
 }
 
@@ -151,16 +155,16 @@ std::unique_ptr<Pending> CountedCommunicator::start_receive(Matrix data, int pee
 
 std::vector<double> CountedCommunicator::gather_values(std::span<const double> values) {
   if (size() == 1 || values.empty()) return {values.begin(), values.end()};
-  const PhaseScope scope(device_.profile(), Phase::collectives);
+  const PhaseScope scope(device_.profile(), phase_);
   const Index own_bytes = static_cast<Index>(values.size_bytes());
-  count(Phase::collectives, own_bytes * (size() + 1), own_bytes);
+  count(phase_, own_bytes * (size() + 1), own_bytes);
   return move_values(values);
 }
 
 void CountedCommunicator::barrier() {
   if (size() == 1) return;
-  const PhaseScope scope(device_.profile(), Phase::collectives);
-  count(Phase::collectives, 0, 0);
+  const PhaseScope scope(device_.profile(), phase_);
+  count(phase_, 0, 0);
   move_nothing();
 }
 

@@ -65,6 +65,7 @@ class CountedCommunicator : public Communicator {
   void take_letter(Matrix data, int tag);
 
   kernels::Device& device_;
+  kernels::Phase phase_;  // of its collectives
   std::map<int, std::list<std::shared_ptr<Letter>>> letters_;  // by tag, oldest first
 };
 

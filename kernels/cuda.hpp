@@ -30,6 +30,7 @@ class CudaDevice final : public Device {
   int multiprocessors() const;
   void synchronize() override;
   std::unique_ptr<Readback> make_readback(Index bytes) override;
+  std::unique_ptr<Moment> moment() override;
 
   // Blocks the host until `event` has come to pass, calling the pollers every few milliseconds meanwhile.
   void wait_for(cudaEvent_t event);

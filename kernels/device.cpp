@@ -1,5 +1,7 @@
 #include "kernels/device.hpp"
 
+#include <chrono>
+
 #include "kernels/operation.hpp"
 
 namespace lorashard::kernels {
@@ -16,14 +18,31 @@ const char* name(DeviceKind kind) {
   return "?";
 }
 
-Buffer::Buffer(Device& device, Category category, Index bytes)
-    : device_(&device), data_(device.acquire(bytes)), bytes_(bytes), category_(category) {
-  device.ledger().add(category, bytes);
+namespace {
+
+class HostMoment final : public Moment {
+ public:
+  double seconds_since(const Moment& earlier) const override {
+    return std::chrono::duration<double>(at_ - static_cast<const HostMoment&>(earlier).at_).count();
+  }
+
+ private:
+  std::chrono::steady_clock::time_point at_ = std::chrono::steady_clock::now();
+};
+
+}  // namespace
+
+std::unique_ptr<Moment> Device::moment() { return std::make_unique<HostMoment>(); }
+
+Buffer::Buffer(Device& device, Account account, Index bytes)
+    : device_(&device), data_(device.acquire(bytes)), bytes_(bytes), account_(account) {
+  if (device.profile().again()) account_.kind = ActivationKind::recomputed;
+  device.ledger().add(account_, bytes);
 }
 
 void Buffer::release() noexcept {
   if (device_ != nullptr) {
-    device_->ledger().remove(category_, bytes_);
+    device_->ledger().remove(account_, bytes_);
     device_->give_back(data_, bytes_);
   }
   device_ = nullptr;
@@ -54,8 +73,8 @@ void duplicate(Device& device, ConstMatrix from, Matrix to) {
   if (check_transfer(device, "duplicate", from, to) && from.data != to.data) device.move_within(from, to);
 }
 
-Integers::Integers(Device& device, Category category, std::span<const std::int32_t> values)
-    : buffer_(device, category, static_cast<Index>(values.size_bytes())) {
+Integers::Integers(Device& device, Account account, std::span<const std::int32_t> values)
+    : buffer_(device, account, static_cast<Index>(values.size_bytes())) {
   static_assert(sizeof(std::int32_t) == sizeof(float));
   const Index count = static_cast<Index>(values.size());
   if (device.meta()) {

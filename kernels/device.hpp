@@ -29,7 +29,8 @@ class Device;
 class Buffer {
  public:
   Buffer() = default;
-  Buffer(Device& device, Category category, Index bytes);
+  // An activation that is made while the profile's work is done again counts as recomputed.
+  Buffer(Device& device, Account account, Index bytes);
   ~Buffer() { release(); }
   Buffer(Buffer&& other) noexcept { swap(other); }
   Buffer& operator=(Buffer&& other) noexcept {
@@ -45,12 +46,12 @@ class Buffer {
     std::swap(device_, other.device_);
     std::swap(data_, other.data_);
     std::swap(bytes_, other.bytes_);
-    std::swap(category_, other.category_);
+    std::swap(account_, other.account_);
   }
   Device* device_ = nullptr;
   std::byte* data_ = nullptr;
   Index bytes_ = 0;
-  Category category_ = Category::workspace;
+  Account account_;
 };
 
 // A small result on its way to the host. One copy is under way at a time.
@@ -61,6 +62,14 @@ class Readback {
   virtual void start(ConstMatrix from) = 0;
   // Waits for that copy, not for what was queued after it. Zeros on meta. Valid until the next start().
   virtual std::span<const std::byte> wait() = 0;
+};
+
+// A place in the order of a device's work, and the time when the device came there.
+class Moment {
+ public:
+  virtual ~Moment() = default;
+  // From an earlier moment of the same device. Waits until both have come to pass.
+  virtual double seconds_since(const Moment& earlier) const = 0;
 };
 
 class Device {
@@ -76,6 +85,8 @@ class Device {
   // Waits until everything queued so far is done.
   virtual void synchronize() {}
   virtual std::unique_ptr<Readback> make_readback(Index bytes) = 0;
+  // Behind what was queued so far; without a queue, now.
+  virtual std::unique_ptr<Moment> moment();
   Ledger& ledger() { return ledger_; }
   Profile& profile() { return profile_; }
 
@@ -123,7 +134,7 @@ void duplicate(Device& device, ConstMatrix from, Matrix to);
 // Token ids or labels where this device's operations read them; the source may be used again on return.
 class Integers {
  public:
-  Integers(Device& device, Category category, std::span<const std::int32_t> values);
+  Integers(Device& device, Account account, std::span<const std::int32_t> values);
   // Device memory. On meta the values are in host memory.
   std::span<const std::int32_t> view() const { return view_; }
 
@@ -137,8 +148,8 @@ class Integers {
 class Tensor {
  public:
   Tensor() = default;
-  Tensor(Device& device, Category category, DType dtype, Index rows, Index cols)
-      : buffer_(device, category, rows * cols * size_bytes(dtype)), dtype_(dtype), rows_(rows), cols_(cols) {}
+  Tensor(Device& device, Account account, DType dtype, Index rows, Index cols)
+      : buffer_(device, account, rows * cols * size_bytes(dtype)), dtype_(dtype), rows_(rows), cols_(cols) {}
 
   operator Matrix() { return view(); }
   operator ConstMatrix() const { return view(); }

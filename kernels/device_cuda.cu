@@ -124,6 +124,34 @@ void CudaDevice::synchronize() {
   state_->clock->settle();
 }
 
+namespace {
+
+// An event with timing.
+class CudaMoment final : public Moment {
+ public:
+  explicit CudaMoment(CudaDevice& device) : device_(device) {
+    checked(cudaEventCreateWithFlags(&event_, cudaEventDefault), "cudaEventCreateWithFlags");
+    checked(cudaEventRecord(event_, device.stream()), "cudaEventRecord");
+  }
+  ~CudaMoment() override { cudaEventDestroy(event_); }
+  double seconds_since(const Moment& earlier) const override {
+    const CudaMoment& from = static_cast<const CudaMoment&>(earlier);
+    device_.wait_for(from.event_);
+    device_.wait_for(event_);
+    float milliseconds = 0;
+    checked(cudaEventElapsedTime(&milliseconds, from.event_, event_), "cudaEventElapsedTime");
+    return 1e-3 * milliseconds;
+  }
+
+ private:
+  CudaDevice& device_;
+  cudaEvent_t event_ = nullptr;
+};
+
+}  // namespace
+
+std::unique_ptr<Moment> CudaDevice::moment() { return std::make_unique<CudaMoment>(*this); }
+
 void CudaDevice::wait_for(cudaEvent_t event) {
   using std::chrono::steady_clock;
   constexpr auto kAwake = std::chrono::microseconds(200), kNap = std::chrono::microseconds(20);

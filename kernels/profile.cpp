@@ -14,10 +14,12 @@ const char* name(Phase phase) {
       return "elementwise";
     case Phase::loss:
       return "loss";
-    case Phase::collectives:
-      return "collectives";
+    case Phase::tensor:
+      return "tensor";
     case Phase::pipeline:
       return "pipeline";
+    case Phase::data:
+      return "data";
     case Phase::optimizer:
       return "optimizer";
     case Phase::input:

@@ -11,8 +11,11 @@
 
 namespace lorashard::kernels {
 
-enum class Phase { matmul, adapter, attention, elementwise, loss, collectives, pipeline, optimizer, input, checkpoint, other };
-inline constexpr int kPhaseCount = 11;
+// tensor, pipeline and data: traffic over those axes, the wait for peers included. Sums over several axes count as data.
+enum class Phase {
+  matmul, adapter, attention, elementwise, loss, tensor, pipeline, data, optimizer, input, checkpoint, other
+};
+inline constexpr int kPhaseCount = 12;
 const char* name(Phase phase);
 
 struct Cost {
@@ -79,8 +82,11 @@ class Profile {
   // From now on `observer` (null: nobody) is told; it outlives its time here.
   void tell(Observer* observer) { observer_ = observer; }
   Observer* observer() const { return observer_; }
+  // Within work called kAgain.
+  bool again() const { return again_ > 0; }
 
  private:
+  friend class WorkScope;
   using Clock = std::chrono::steady_clock;
   std::array<Entry, kPhaseCount> entries_{};
   std::map<ProductShape, Index> products_;
@@ -88,22 +94,28 @@ class Profile {
   Clock::time_point since_ = Clock::now();
   PhaseClock* clock_ = nullptr;
   Observer* observer_ = nullptr;
+  int again_ = 0;
 };
 
 // Names the work of a scope to the profile's observer.
 class WorkScope {
  public:
-  WorkScope(Profile& profile, const char* work, int number = 0, int part = 0) : observer_(profile.observer()) {
+  WorkScope(Profile& profile, const char* work, int number = 0, int part = 0)
+      : profile_(profile), observer_(profile.observer()), again_(work == kAgain) {
+    profile_.again_ += again_;
     if (observer_ != nullptr) observer_->enter(work, number, part);
   }
   ~WorkScope() {
     if (observer_ != nullptr) observer_->leave();
+    profile_.again_ -= again_;
   }
   WorkScope(const WorkScope&) = delete;
   WorkScope& operator=(const WorkScope&) = delete;
 
  private:
+  Profile& profile_;
   Observer* observer_;
+  bool again_;
 };
 
 // Attributes the time of a scope to a phase.

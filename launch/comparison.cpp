@@ -5,6 +5,7 @@
 #include <fstream>
 #include <sstream>
 
+#include "launch/against_plan.hpp"
 #include "launch/summary.hpp"
 #include "launch/units.hpp"
 
@@ -53,8 +54,8 @@ Cell held_out(std::size_t set, const char* when) {
 }
 
 std::string planned_peak(const boost::json::object& run) {
-  const boost::json::value* planned = run.if_contains("planned");  // runs of older versions do not say
-  return planned ? bytes_text(number(planned->as_object(), "peak_bytes")) : "-";
+  const boost::json::value* figures = run.if_contains("against_plan");  // runs of older versions do not say
+  return figures ? bytes_text(number(figures->at("peak_bytes").as_object(), "planned")) : "-";
 }
 
 // A row for every memory category and every held-out set of the first run.
@@ -94,6 +95,15 @@ std::vector<std::pair<std::string, Cell>> rows_for(const boost::json::object& fi
 }
 
 }  // namespace
+
+std::string against_plan_text_of(const std::string& run_directory) {
+  const boost::json::object run = read_summary(run_directory);
+  try {
+    return run.contains("against_plan") ? against_plan_text(run.at("against_plan").as_object()) + "\n" : "";
+  } catch (const std::exception& error) {
+    fail(Failure::configuration, text(run_directory, "/summary.json: a figure is missing: ", error.what()));
+  }
+}
 
 std::string comparison_table(const std::vector<std::string>& run_directories, bool planned) {
   std::vector<boost::json::object> runs;

@@ -66,7 +66,7 @@ std::string describe_path(const std::string& path) {
   std::error_code error;  // no such folder: no checkpoint yet
   for (const fs::directory_entry& entry : fs::directory_iterator(path + "/checkpoints", error))
     if (entry.path().extension() == ".h5") newest = std::max(newest, entry.path().string());
-  if (fs::exists(path + "/summary.json")) lines += comparison_table({path}) + "\n";
+  if (fs::exists(path + "/summary.json")) lines += comparison_table({path}) + "\n" + against_plan_text_of(path);
   return lines + (newest.empty() ? path + ": no checkpoint yet\n" : describe_file(newest));
 }
 

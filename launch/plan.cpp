@@ -31,7 +31,7 @@ int plan_one(const Arguments& arguments, const core::Hardware& hardware) {
   job.target = hardware.device;
   job.config.device.kind = kernels::DeviceKind::meta;
   const core::Plan result = core::plan_job(planned.request(), hardware);
-  if (arguments.has("trace")) core::write_whole(arguments.value("trace"), chrome_trace(result.time));
+  if (arguments.has("trace")) core::write_whole(arguments.value("trace"), chrome_trace(lanes_of(result.time, job.extents)));
   std::string page;
   if (arguments.has("json")) {
     page = boost::json::serialize(plan_json(job, hardware, result)) + "\n";

@@ -14,12 +14,17 @@ object memory_of(const core::PlannedRanks& kind, double libraries_bytes) {
     held[category] = kind.held_bytes[c];
     peak[category] = kind.peak_bytes[c];
   }
+  object activations;
+  for (int k = 0; k < kernels::kActivationKindCount; ++k)
+    if (kind.activation_bytes[k] > 0)
+      activations[name(static_cast<kernels::ActivationKind>(k))] = kind.activation_bytes[k];
   array ranks;
   for (const int rank : kind.ranks) ranks.push_back(rank);
   return {{"stage", kind.stage},
           {"ranks", ranks},
           {"between_steps", held},
           {"peak", peak},
+          {"activation_parts", activations},
           {"peak_bytes", kind.peak_total_bytes},
           {"libraries", libraries_bytes}};
 }

@@ -58,6 +58,26 @@ std::string memory_page(const core::Hardware& hardware, const core::Plan& plan) 
   return table_text(table);
 }
 
+// What the activations are when they are most.
+std::string activations_page(const core::Plan& plan) {
+  const auto kinds = fullest(plan);
+  std::vector<int> shown;
+  std::vector<std::string> head{"activations, at their peak"};
+  for (int k = 0; k < kernels::kActivationKindCount; ++k) {
+    if (std::all_of(kinds.begin(), kinds.end(), [k](auto* kind) { return kind->activation_bytes[k] == 0; })) continue;
+    shown.push_back(k);
+    head.push_back(name(static_cast<kernels::ActivationKind>(k)));
+  }
+  Rows rows;
+  for (const core::PlannedRanks* kind : kinds) {
+    rows.push_back({std::to_string(kind->stage)});
+    for (const int k : shown) rows.back().push_back(bytes_text(static_cast<double>(kind->activation_bytes[k])));
+  }
+  Rows table = merged(rows, "stage", "stages");
+  table.insert(table.begin(), head);
+  return table_text(table);
+}
+
 std::string tera(double flops) { return fixed_text(flops / 1e12, flops < 1e12 ? 6 : flops < 1e14 ? 2 : 0); }
 
 std::string work_page(const core::Plan& plan) {
@@ -139,7 +159,8 @@ double gpu_hours(const Job& job, const core::Plan& plan) {
 
 std::string plan_text(const Job& job, const core::Hardware& hardware, const core::Plan& plan) {
   return text("hardware ", hardware.name, " (", hardware.path, "), ", bytes_text(hardware.memory_bytes), " a rank, ",
-              hardware.cards_per_node, " ranks a node\n\n", memory_page(hardware, plan), "\n", work_page(plan), "\n",
+              hardware.cards_per_node, " ranks a node\n\n", memory_page(hardware, plan), "\n", activations_page(plan), "\n",
+              work_page(plan), "\n",
               traffic_page(plan), time_page(plan.time), "\n", speed_page(job, hardware, plan));
 }
 

@@ -1,10 +1,10 @@
 #include "launch/summary.hpp"
 
-#include <boost/json.hpp>
 #include <cmath>
 #include <cstring>
 
 #include "core/tensor_table.hpp"
+#include "launch/against_plan.hpp"
 #include "launch/machine.hpp"
 #include "launch/units.hpp"
 
@@ -16,17 +16,29 @@ using kernels::kPhaseCount;
 using kernels::Phase;
 using kernels::text;
 
-static_assert(sizeof(RankFigures) == (4 * kPhaseCount + kCategoryCount + 3) * sizeof(double),
+static_assert(sizeof(RankFigures) ==
+                  (5 * kPhaseCount + kCategoryCount + kernels::kActivationKindCount + 3) * sizeof(double),
               "only doubles, to be gathered");
 
-RankFigures figures_of(kernels::Device& device, kernels::Index reduced_bytes) {
+PhaseSeconds seconds_of(kernels::Device& device) {
+  device.synchronize();
+  device.profile().enter(device.profile().enter(Phase::other));  // brings the account up to now
+  PhaseSeconds seconds;
+  for (int p = 0; p < kPhaseCount; ++p) seconds[p] = device.profile().entry(static_cast<Phase>(p)).seconds;
+  return seconds;
+}
+
+RankFigures figures_of(kernels::Device& device, kernels::Index reduced_bytes, const PhaseSeconds& outside) {
   RankFigures figures;
   for (int p = 0; p < kPhaseCount; ++p) {
     const kernels::Profile::Entry& entry = device.profile().entry(static_cast<Phase>(p));
-    figures.phases[p] = {entry.seconds, entry.flops, entry.bytes, entry.sent_bytes};
+    figures.phases[p] = {entry.seconds, entry.seconds - outside[p], entry.flops, entry.bytes, entry.sent_bytes};
   }
   for (int c = 0; c < kCategoryCount; ++c)
     figures.peak_bytes[c] = static_cast<double>(device.ledger().peak_bytes(static_cast<Category>(c)));
+  for (int k = 0; k < kernels::kActivationKindCount; ++k)
+    figures.activation_bytes[k] =
+        static_cast<double>(device.ledger().peak_bytes(static_cast<kernels::ActivationKind>(k)));
   figures.peak_total_bytes = static_cast<double>(device.ledger().peak_bytes());
   figures.peak_resident_bytes = static_cast<double>(peak_resident_bytes());
   figures.reduced_bytes = static_cast<double>(reduced_bytes);
@@ -110,22 +122,9 @@ std::string speed_text(const RunFigures& run) {
   return lines;
 }
 
-namespace {
-
-std::string planned_text(const RunFigures& run) {
-  double peak_bytes = 0;
-  for (const RankFigures& rank : run.ranks) peak_bytes = std::max(peak_bytes, rank.peak_total_bytes);
-  std::string line = text("planned     ", bytes_text(run.planned_peak_bytes), " on the fullest rank, observed ", bytes_text(peak_bytes));
-  const double steps = static_cast<double>(run.steps - run.first_step);
-  if (run.planned_step_s > 0 && steps > 0)
-    line += text("; ", fixed_text(1e3 * run.planned_step_s, 1), " ms a step, observed ", fixed_text(1e3 * run.step_s / steps, 1));
-  return line + "\n";
-}
-
-}  // namespace
-
 std::string summary_text(const RunFigures& run) {
-  std::string lines = speed_text(run) + planned_text(run);
+  std::string lines = speed_text(run);
+  if (!run.against_plan.empty()) lines += "\n" + against_plan_text(run.against_plan) + "\n";
   for (std::size_t i = 0; i < run.after.size(); ++i) {
     const double after = run.after[i].loss;
     lines += text("held out    ", run.after[i].name, ": loss ",
@@ -155,7 +154,7 @@ std::string summary_json(const Job& job, const RunFigures& run) {
   root["reduced_bytes_per_step"] = static_cast<std::int64_t>(run.ranks[0].reduced_bytes);
   root["checkpoint_bytes"] = run.checkpoint_bytes;
   if (run.ceiling_share > 0) root["ceiling_share"] = run.ceiling_share;
-  if (run.planned_peak_bytes > 0) root["planned"] = {{"peak_bytes", run.planned_peak_bytes}, {"step_s", run.planned_step_s}};
+  if (!run.against_plan.empty()) root["against_plan"] = run.against_plan;
   root["result"] = run.result;
   boost::json::array valid;
   for (std::size_t i = 0; i < run.after.size(); ++i) {
@@ -166,14 +165,19 @@ std::string summary_json(const Job& job, const RunFigures& run) {
   root["valid"] = valid;
   boost::json::array ranks;
   for (const RankFigures& rank : run.ranks) {
-    boost::json::object memory, seconds, sent;
+    boost::json::object memory, activations, seconds, sent;
     for (int c = 0; c < kCategoryCount; ++c)
       memory[name(static_cast<Category>(c))] = static_cast<std::int64_t>(rank.peak_bytes[c]);
+    for (int k = 0; k < kernels::kActivationKindCount; ++k)
+      if (rank.activation_bytes[k] > 0)
+        activations[name(static_cast<kernels::ActivationKind>(k))] =
+            static_cast<std::int64_t>(rank.activation_bytes[k]);
     for (int p = 0; p < kPhaseCount; ++p) {
       seconds[name(static_cast<Phase>(p))] = rank.phases[p].seconds;
       sent[name(static_cast<Phase>(p))] = rank.phases[p].sent_bytes;
     }
     ranks.push_back({{"memory", memory},
+                     {"activation_parts", activations},
                      {"peak_bytes", static_cast<std::int64_t>(rank.peak_total_bytes)},
                      {"resident_bytes", static_cast<std::int64_t>(rank.peak_resident_bytes)},
                      {"seconds", seconds},

@@ -1,6 +1,7 @@
 // What a run cost, measured on every rank: printed at the end, and kept as summary.json for `lorashard info --table`.
 #pragma once
 
+#include <boost/json.hpp>
 #include <string>
 #include <vector>
 
@@ -13,17 +14,22 @@ namespace lorashard::launch {
 // The ledger and the profile of one rank.
 struct RankFigures {
   struct PhaseFigures {
-    double seconds = 0, flops = 0, bytes = 0, sent_bytes = 0;
+    double seconds = 0, step_seconds = 0;  // the second without evaluations and checkpoints
+    double flops = 0, bytes = 0, sent_bytes = 0;
   };
   std::array<PhaseFigures, kernels::kPhaseCount> phases;
   std::array<double, kernels::kCategoryCount> peak_bytes;  // by category
+  std::array<double, kernels::kActivationKindCount> activation_bytes;  // at the activations' peak
   double peak_total_bytes = 0;                             // of the sum at any one time
   double peak_resident_bytes = 0;                          // of the process, libraries and all
   double reduced_bytes = 0;                                // handed to the gradient reduction each step
 };
 
-// Of this rank.
-RankFigures figures_of(kernels::Device& device, kernels::Index reduced_bytes);
+// Seconds by phase up to now. Waits for what is queued.
+using PhaseSeconds = std::array<double, kernels::kPhaseCount>;
+PhaseSeconds seconds_of(kernels::Device& device);
+// Of this rank; `outside`: what of its time no step took.
+RankFigures figures_of(kernels::Device& device, kernels::Index reduced_bytes, const PhaseSeconds& outside = {});
 // Collective: of every rank, in rank order.
 std::vector<RankFigures> gather_figures(dist::Communicator& world, const RankFigures& mine);
 
@@ -37,8 +43,7 @@ struct RunFigures {
   double ceiling_share = 0;  // of the products' speed in the library's own (rank 0); 0: not measured
   std::string library;       // whose
   std::string result;        // the file made
-  // What the planner says of the same job: bytes of the fullest rank and, with device.hardware, seconds of a step (else 0).
-  double planned_peak_bytes = 0, planned_step_s = 0;
+  boost::json::object against_plan;  // see against_plan.hpp; empty: not planned
   std::vector<core::NamedLoss> before, after;
   std::vector<RankFigures> ranks;
 };
@@ -52,6 +57,8 @@ std::string speed_text(const RunFigures& run);
 std::string summary_text(const RunFigures& run);
 std::string summary_json(const Job& job, const RunFigures& run);
 
+// What the summary.json of a finished run says against its plan; "" for runs of older versions.
+std::string against_plan_text_of(const std::string& run_directory);
 // The figures of finished runs side by side, read from their summary.json; `planned`: with the memory planned for them.
 std::string comparison_table(const std::vector<std::string>& run_directories, bool planned = false);
 

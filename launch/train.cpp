@@ -6,10 +6,12 @@
 
 #include "core/text_file.hpp"
 #include "core/trainer.hpp"
+#include "launch/against_plan.hpp"
 #include "launch/ceiling.hpp"
 #include "launch/planned_job.hpp"
 #include "launch/progress.hpp"
 #include "launch/run_directory.hpp"
+#include "launch/run_trace.hpp"
 #include "launch/stop_signal.hpp"
 #include "launch/subcommands.hpp"
 #include "launch/summary.hpp"
@@ -36,13 +38,27 @@ constexpr double kWorthCeiling_s = 60;
 struct Session {
   const Job& job;
   const JobData& data;
+  kernels::Device& device;
   dist::Mesh& mesh;
   core::Trainer& trainer;
   RunDirectory& directory;
   Progress& progress;
   std::optional<core::Hardware> hardware;  // of device.hardware
   RunFigures figures;
+  PhaseSeconds outside{};         // of evaluations and checkpoints
+  Clock::time_point step_start{};  // of the step in hand: when the one before ended, moved on by what is outside
 };
+
+// Keeps the time of `body`, which is no part of a step, apart from that of steps.
+template <class Body>
+void outside_steps(Session& session, const Body& body) {
+  const PhaseSeconds before = seconds_of(session.device);
+  const Clock::time_point start = Clock::now();
+  body();
+  const PhaseSeconds after = seconds_of(session.device);
+  session.step_start += Clock::now() - start;
+  for (int p = 0; p < kernels::kPhaseCount; ++p) session.outside[p] += after[p] - before[p];
+}
 
 // Steps already done, 0 for a fresh start. Nothing is written.
 Index resume(const core::Config& config, dist::Mesh& mesh, core::Trainer& trainer, const RunDirectory& directory) {
@@ -69,8 +85,10 @@ Index resume(const core::Config& config, dist::Mesh& mesh, core::Trainer& traine
 
 std::vector<core::NamedLoss> evaluate(Session& session) {
   std::vector<core::NamedLoss> losses;
-  for (const core::Dataset& set : session.data.valid)
-    losses.push_back({set.path(), session.trainer.evaluate(set).loss});
+  outside_steps(session, [&] {
+    for (const core::Dataset& set : session.data.valid)
+      losses.push_back({set.path(), session.trainer.evaluate(set).loss});
+  });
   return losses;
 }
 
@@ -81,8 +99,10 @@ void say_losses(Progress& progress, Index step, const std::vector<core::NamedLos
 }
 
 void save_checkpoint(Session& session) {
-  session.figures.checkpoint_bytes = session.trainer.save(session.directory.checkpoint(session.trainer.steps_done()));
-  session.directory.prune(session.job.config.run.keep);
+  outside_steps(session, [&] {
+    session.figures.checkpoint_bytes = session.trainer.save(session.directory.checkpoint(session.trainer.steps_done()));
+    session.directory.prune(session.job.config.run.keep);
+  });
 }
 
 // What is due after `done` steps; both are after the last.
@@ -106,23 +126,26 @@ bool run_steps(Session& session) {
   const Index first = trainer.steps_done();
   const bool speaks = session.mesh.rank() == 0;
   std::optional<core::MetricsFile> metrics;
-  on_first_rank(session.mesh.world(),
-                [&] { return metrics.emplace(session.directory.file("metrics.jsonl"), first), 0.0; });
+  outside_steps(session, [&] {
+    on_first_rank(session.mesh.world(),
+                  [&] { return metrics.emplace(session.directory.file("metrics.jsonl"), first), 0.0; });
+  });
   if (first == 0) say_losses(session.progress, 0, session.figures.before = evaluate(session));
   if (first == job.steps) session.figures.after = evaluate(session);  // stopped between the last step and its summary
+  RunTrace trace(session.device, session.mesh, session.directory.file("trace.json"), config.run.trace, first, job.steps);
   bool stop = false;
-  Clock::time_point start = Clock::now();
+  session.step_start = Clock::now();
   for (Index step = first; step < job.steps; ++step) {
     if (trainer.under_way() == 0) {
-      start = Clock::now();
+      if (trace.turns_at(step)) outside_steps(session, [&] { trace.before(step); });
       trainer.begin(session.data.train);
     }
     const Index done = step + 1;
-    const bool ahead = !stop && may_run_ahead(config, done);
+    const bool ahead = !stop && may_run_ahead(config, done) && !trace.turns_at(done);
     if (ahead) trainer.begin(session.data.train);
     const core::StepReport report = trainer.finish();
-    const double seconds = seconds_since(start);
-    start = Clock::now();
+    const double seconds = seconds_since(session.step_start);
+    session.step_start = Clock::now();
     session.figures.step_s += seconds;
     session.figures.tokens += report.tokens;
     session.figures.loss = report.loss;
@@ -136,6 +159,7 @@ bool run_steps(Session& session) {
     if (done == job.steps) session.figures.after = losses;
 
     stop = (stop || stop_was_asked(session.mesh.world())) && done < job.steps;
+    if (trace.turns_at(done)) outside_steps(session, [&] { trace.after(done); });
     if (ahead) continue;  // the state is that of the step begun
     if (stop || saves_after(config, done)) save_checkpoint(session);
     if (stop) return false;
@@ -169,36 +193,26 @@ void write_summary(const Session& session) {
   core::write_whole(session.directory.file("summary.json"), summary_json(session.job, session.figures));
 }
 
-// What plan says of this job, to stand beside what was observed.
-void add_plan(const Session& session, RunFigures& figures) {
-  const core::Config& config = session.job.config;
-  const core::PlanRequest request{config, session.job.extents, config.device.kind, session.data.train, session.data.valid};
-  std::vector<core::PlannedRanks> kinds;
-  if (session.hardware) {
-    core::Plan plan = core::plan_job(request, *session.hardware);
-    figures.planned_step_s = plan.time.step_s;
-    kinds = std::move(plan.ranks);
-  } else {
-    kinds = core::plan_memory(request);
-  }
-  for (const core::PlannedRanks& kind : kinds)
-    figures.planned_peak_bytes = std::max(figures.planned_peak_bytes, static_cast<double>(kind.peak_total_bytes));
-}
-
-void finish(Session& session, kernels::Device& device) {
-  session.figures.result = make_result(session);
+void finish(Session& session) {
+  outside_steps(session, [&] { session.figures.result = make_result(session); });
   if (session.figures.before.empty())
     session.figures.before = core::losses_before(session.directory.file("metrics.jsonl"));
   session.figures.trained_parameters = session.trainer.trained_parameters();
   session.figures.steps = session.trainer.steps_done();
-  const RankFigures mine = figures_of(device, session.trainer.reduced_bytes());
+  const RankFigures mine = figures_of(session.device, session.trainer.reduced_bytes(), session.outside);
   session.figures.ranks = gather_figures(session.mesh.world(), mine);
   if (session.figures.step_s > kWorthCeiling_s) {
-    const Ceiling ceiling = measure_ceiling(device);
+    const Ceiling ceiling = measure_ceiling(session.device);
     session.figures.ceiling_share = ceiling.share();
     session.figures.library = ceiling.library;
   }
-  on_first_rank(session.mesh.world(), [&] { return add_plan(session, session.figures), write_summary(session), 0.0; });
+  on_first_rank(session.mesh.world(), [&] {
+    const core::PlanRequest request{session.job.config, session.job.extents, session.job.config.device.kind,
+                                    session.data.train, session.data.valid};
+    session.figures.against_plan = against_plan(request, session.hardware, session.figures);
+    write_summary(session);
+    return 0.0;
+  });
   session.progress.say(summary_text(session.figures));
 }
 
@@ -228,11 +242,11 @@ int run_job(dist::Runtime& runtime, const Job& job) {
   if (first > 0) progress.say(text("continuing after ", first, " of ", job.config.train.steps, " steps"));
   watch_stop_signals();
   device->profile().reset();
-  Session session{job, *data, mesh, trainer, directory, progress, std::move(hardware), {}};
+  Session session{job, *data, *device, mesh, trainer, directory, progress, std::move(hardware), {}, {}, {}};
   session.figures.first_step = first;
   const bool complete = run_steps(session);
   if (complete) {
-    finish(session, *device);
+    finish(session);
   } else {
     progress.say(text("stopped by the system; saved ", directory.checkpoint(trainer.steps_done())));
   }

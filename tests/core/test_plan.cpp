@@ -2,6 +2,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <numeric>
 #include <set>
 
 #include "core/layouts.hpp"
@@ -69,6 +70,9 @@ TEST_F(Planner, KindsStandForAllTheirRanks) {
             const Walk own(asked, dist::point_of(extents, rank), nullptr);
             EXPECT_EQ(own.held(), kind.held_bytes) << to_string(extents) << " rank " << rank;
             EXPECT_EQ(own.peak(), kind.peak_bytes) << to_string(extents) << " rank " << rank;
+            EXPECT_EQ(own.activations(), kind.activation_bytes) << to_string(extents) << " rank " << rank;
+            EXPECT_EQ(std::accumulate(kind.activation_bytes.begin(), kind.activation_bytes.end(), Index{0}),
+                      kind.peak_bytes[static_cast<int>(kernels::Category::activation)]);
             EXPECT_EQ(own.peak_total(), kind.peak_total_bytes) << to_string(extents) << " rank " << rank;
             ++ranks;
           }

@@ -208,7 +208,7 @@ TEST_P(Verbs, EmptyDataIsNothing) {
   group_->start_receive(none, 0, 0)->wait();
   group_->start_all_reduce(none)->wait();
   EXPECT_TRUE(group_->gather_values({}).empty());
-  EXPECT_EQ(device_->profile().entry(Phase::collectives).calls, 0);
+  EXPECT_EQ(device_->profile().entry(Phase::data).calls, 0);
 }
 
 // The plan's counts come from the same lines of code; this holds the two against each other and against the numbers.
@@ -239,7 +239,7 @@ TEST_P(Verbs, MetaCountsWhatMpiCounts) {
   };
   run(*device_, *group_);
   run(*meta, *planned);
-  for (const Phase phase : {Phase::collectives, Phase::pipeline}) {
+  for (const Phase phase : {Phase::data, Phase::pipeline}) {
     const auto& real = device_->profile().entry(phase);
     const auto& plan = meta->profile().entry(phase);
     EXPECT_EQ(real.calls, plan.calls);
@@ -248,7 +248,7 @@ TEST_P(Verbs, MetaCountsWhatMpiCounts) {
   }
   const double part_bytes = 48;
   const double sent = size() == 1 ? 0 : part_bytes * (1 + 3 * size() + (rank() == 0)) + 8;
-  EXPECT_EQ(device_->profile().entry(Phase::collectives).sent_bytes, sent);
+  EXPECT_EQ(device_->profile().entry(Phase::data).sent_bytes, sent);
   EXPECT_EQ(device_->profile().entry(Phase::pipeline).sent_bytes, size() == 1 ? 0 : 2 * part_bytes);
   for (int c = 0; c < kernels::kCategoryCount; ++c) {
     const auto category = static_cast<kernels::Category>(c);

@@ -77,7 +77,7 @@ TEST(Mesh, MetaMeshIsAnyRankOfAnyMesh) {
   EXPECT_TRUE(mesh.last_stage());
   kernels::Tensor gradient(*device, kernels::Category::gradient, kernels::DType::f32, 10, 100);
   mesh.replica().all_reduce(gradient);
-  EXPECT_EQ(device->profile().entry(kernels::Phase::collectives).sent_bytes, 4000);
+  EXPECT_EQ(device->profile().entry(kernels::Phase::data).sent_bytes, 4000);
   const double own[] = {2.5};
   EXPECT_EQ(mesh.data().gather_values(own), std::vector<double>(4, 2.5));
 }

@@ -64,6 +64,10 @@ std::vector<std::string> books(kernels::Device& device, const std::string& when)
     lines.push_back(kernels::text(when, ": ", kernels::name(category), " now ", device.ledger().current_bytes(category),
                                   ", peak ", device.ledger().peak_bytes(category)));
   }
+  for (int i = 0; i < kernels::kActivationKindCount; ++i) {
+    const auto kind = static_cast<kernels::ActivationKind>(i);
+    lines.push_back(kernels::text(when, ": activations, ", kernels::name(kind), " ", device.ledger().peak_bytes(kind)));
+  }
   lines.push_back(kernels::text(when, ": all now ", device.ledger().current_bytes(), ", peak ",
                                 device.ledger().peak_bytes()));
   for (int i = 0; i < kernels::kPhaseCount; ++i) {

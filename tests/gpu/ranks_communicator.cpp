@@ -240,13 +240,12 @@ TEST_F(CudaVerbs, MetaCountsWhatNcclCounts) {
     group.barrier();
   };
   const auto before_it = [&](Phase phase) { return device().profile().entry(phase); };
-  const kernels::Profile::Entry collectives = before_it(Phase::collectives), pipeline = before_it(Phase::pipeline);
+  const kernels::Profile::Entry data = before_it(Phase::data), pipeline = before_it(Phase::pipeline);
   const Index peak_bytes = device().ledger().peak_bytes(Category::communication);
   runtime().make_sub_mesh(device(), {1, size(), 1});
   run(device(), *group_);
   run(*meta, *planned);
-  for (const auto& [phase, start] :
-       {std::pair(Phase::collectives, collectives), std::pair(Phase::pipeline, pipeline)}) {
+  for (const auto& [phase, start] : {std::pair(Phase::data, data), std::pair(Phase::pipeline, pipeline)}) {
     EXPECT_EQ(device().profile().entry(phase).calls - start.calls, meta->profile().entry(phase).calls);
     EXPECT_EQ(device().profile().entry(phase).bytes - start.bytes, meta->profile().entry(phase).bytes);
     EXPECT_EQ(device().profile().entry(phase).sent_bytes - start.sent_bytes, meta->profile().entry(phase).sent_bytes);

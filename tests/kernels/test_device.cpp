@@ -38,6 +38,38 @@ TEST_P(Devices, CountsByCategory) {
   EXPECT_EQ(ledger.peak_bytes(), 1500);  // of the sum, not the sum of the peaks
 }
 
+// What the activations are is kept for the moment when they are most, and what is made again goes by that name.
+TEST_P(Devices, CountsActivationsByWhatTheyAre) {
+  const Ledger& ledger = device_->ledger();
+  const auto peak = [&](ActivationKind kind) { return ledger.peak_bytes(kind); };
+  {
+    Buffer norm(*device_, ActivationKind::norm, 100);
+    {
+      Buffer mlp(*device_, ActivationKind::mlp, 400);
+      EXPECT_EQ(peak(ActivationKind::mlp), 400);
+    }
+    const WorkScope again(device_->profile(), kAgain);
+    Buffer made(*device_, ActivationKind::attention, 450);
+    Buffer scratch(*device_, Category::workspace, 8);  // no activation: it is what it was
+  }
+  Buffer later(*device_, ActivationKind::attention, 549);  // less than there was
+  EXPECT_EQ(peak(ActivationKind::norm), 100);
+  EXPECT_EQ(peak(ActivationKind::mlp), 0);
+  EXPECT_EQ(peak(ActivationKind::recomputed), 450);
+  EXPECT_EQ(peak(ActivationKind::attention), 0);
+  EXPECT_EQ(ledger.peak_bytes(Category::activation), 550);
+  EXPECT_EQ(ledger.peak_bytes(Category::workspace), 8);
+  Buffer one_more(*device_, Category::activation, 2);
+  EXPECT_EQ(peak(ActivationKind::attention), 549);
+  EXPECT_EQ(peak(ActivationKind::other), 2);
+}
+
+TEST_P(Devices, MomentsAreInOrder) {
+  const auto first = device_->moment(), second = device_->moment();
+  EXPECT_GE(second->seconds_since(*first), 0);
+  EXPECT_LT(second->seconds_since(*first), 60);
+}
+
 TEST_P(Devices, BuffersMoveByExchange) {
   Buffer a(*device_, Category::base, 64);
   std::byte* data = a.data();

@@ -26,7 +26,7 @@ TEST(Profile, PhasesAddUpToTheWallTime) {
     const PhaseScope outer(profile, Phase::matmul);
     std::this_thread::sleep_for(std::chrono::milliseconds(2));
     {
-      const PhaseScope inner(profile, Phase::collectives);
+      const PhaseScope inner(profile, Phase::tensor);
       std::this_thread::sleep_for(std::chrono::milliseconds(2));
     }
     std::this_thread::sleep_for(std::chrono::milliseconds(2));
@@ -36,7 +36,7 @@ TEST(Profile, PhasesAddUpToTheWallTime) {
   EXPECT_LE(total_seconds(profile), wall);
   EXPECT_GE(total_seconds(profile), 0.006);  // a sleep is never shorter than asked for
   EXPECT_GE(profile.entry(Phase::matmul).seconds, 0.004);
-  EXPECT_GE(profile.entry(Phase::collectives).seconds, 0.002);
+  EXPECT_GE(profile.entry(Phase::tensor).seconds, 0.002);
 }
 
 TEST(Profile, EntersAndLeavesNested) {
@@ -53,12 +53,12 @@ TEST(Profile, AddsCosts) {
   Profile profile;
   profile.record(Phase::matmul, {10, 4});
   profile.record(Phase::matmul, {5, 1});
-  profile.record_sent(Phase::collectives, 7);
+  profile.record_sent(Phase::tensor, 7);
   EXPECT_EQ(profile.entry(Phase::matmul).flops, 15);
   EXPECT_EQ(profile.entry(Phase::matmul).bytes, 5);
   EXPECT_EQ(profile.entry(Phase::matmul).calls, 2);
-  EXPECT_EQ(profile.entry(Phase::collectives).sent_bytes, 7);
-  EXPECT_EQ(profile.entry(Phase::collectives).calls, 0);
+  EXPECT_EQ(profile.entry(Phase::tensor).sent_bytes, 7);
+  EXPECT_EQ(profile.entry(Phase::tensor).calls, 0);
   const ProductShape f32{2, 3, 4, DType::f32}, bf16{2, 3, 4, DType::bf16};
   for (const ProductShape& shape : {f32, f32, bf16}) profile.record(Phase::matmul, {48, 1}, &shape);
   profile.record(Phase::adapter, {48, 1}, &f32);  // no product of the model

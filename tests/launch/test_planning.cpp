@@ -63,6 +63,58 @@ TEST_F(Planning, TracesTheStep) {
   EXPECT_THAT(refused.err, HasSubstr("no/folder/step.json: cannot be written"));
 }
 
+// The lanes and works of a run's trace are called what the plan's are, as often a step.
+TEST_F(Planning, TracesARun) {
+  write_file(at("text.txt"), some_text(3000));
+  ASSERT_EQ(call("tokenize --from text.txt --to train.h5").code, 0);
+  const std::string job = " --config job.ini --train.microbatch 1 --train.steps 5 --mesh.pipeline 2 ";
+  ASSERT_EQ(call("plan" + job + "--ranks 4 --trace step.json --device.hardware h100").code, 0);
+  const Outcome run = call("train" + job + "--run.trace 3", mpirun(4));
+  ASSERT_EQ(run.code, 0) << run.err;
+  const auto works = [&](const std::string& file, int steps) {
+    std::map<std::string, int> found;  // by lane and name
+    std::map<std::int64_t, std::string> lanes;
+    std::map<std::string, double> end_us;
+    const boost::json::value trace = boost::json::parse(content_of(at(file)));
+    for (const boost::json::value& event : trace.at("traceEvents").as_array()) {
+      std::string& lane = lanes[event.at("tid").as_int64()];
+      if (event.at("ph").as_string() == "M") {
+        lane = std::string(event.at("args").at("name").as_string());
+        continue;
+      }
+      ++found[lane + ": " + std::string(event.at("name").as_string())];
+      EXPECT_GE(event.at("ts").to_number<double>(), end_us[lane]) << lane;
+      EXPECT_GE(event.at("dur").to_number<double>(), 0) << lane;
+      end_us[lane] = event.at("ts").to_number<double>() + event.at("dur").to_number<double>();
+    }
+    for (auto& [name, count] : found) {
+      EXPECT_EQ(count % steps, 0) << name;
+      count /= steps;
+    }
+    return found;
+  };
+  EXPECT_EQ(works("run/trace.json", 3), works("step.json", 1));
+}
+
+// What a run took stands beside what was planned, at its end and in info.
+TEST_F(Planning, SetsARunAgainstItsPlan) {
+  write_file(at("text.txt"), some_text(3000));
+  ASSERT_EQ(call("tokenize --from text.txt --to train.h5").code, 0);
+  const Outcome run = call("train --config job.ini --device.hardware h100 --mesh.tensor 2", mpirun(2));
+  ASSERT_EQ(run.code, 0) << run.err;
+  const Outcome info = call("info run");
+  const std::string table = run.out.substr(run.out.find("against the plan"));
+  EXPECT_THAT(info.out, HasSubstr(table.substr(0, table.find("result"))));
+  const boost::json::value figures = boost::json::parse(content_of(at("run/summary.json"))).at("against_plan");
+  for (const char* side : {"planned", "observed"}) {
+    double parts_s = 0;
+    for (const boost::json::value& row : figures.at("time").as_array()) parts_s += row.at(side).to_number<double>();
+    const double step_s = figures.at("step_s").at(side).to_number<double>();
+    EXPECT_GT(step_s, 0);
+    EXPECT_NEAR(parts_s, step_s, 1e-6 * step_s) << side;
+  }
+}
+
 TEST_F(Planning, SaysWhatIsInTheWay) {
   const std::string job = "plan " + kGpt3 + "--mesh.tensor 2 --device.hardware a100-80gb";
   const Outcome page = call(job);

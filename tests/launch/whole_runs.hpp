@@ -88,12 +88,15 @@ class WholeRuns : public Program {
     ASSERT_EQ(expected.size(), static_cast<std::size_t>(ranks));
     ASSERT_EQ(found.size(), expected.size());
     for (std::size_t rank = 0; rank < expected.size(); ++rank)
-      for (const char* key : {"memory", "peak_bytes"})
+      for (const char* key : {"memory", "activation_parts", "peak_bytes"})
         EXPECT_EQ(expected[rank].at(key), found[rank].at(key)) << "rank " << rank;
-    // The run itself says what was planned for its fullest rank.
+    // The run itself says the same of its fullest ranks.
+    const boost::json::value figures = boost::json::parse(summary_of_run).at("against_plan");
     double most = 0;
     for (const boost::json::value& rank : found) most = std::max(most, rank.at("peak_bytes").to_number<double>());
-    EXPECT_EQ(boost::json::parse(summary_of_run).at("planned").at("peak_bytes").to_number<double>(), most);
+    EXPECT_EQ(figures.at("peak_bytes").at("planned").to_number<double>(), most);
+    for (const boost::json::value& row : figures.at("memory").as_array())
+      EXPECT_EQ(row.at("planned"), row.at("observed")) << row.at("name");
     std::filesystem::remove_all(at("run"));
   }
 };
