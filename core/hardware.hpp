@@ -34,7 +34,7 @@ struct Hardware {
   double libraries_bytes = 0;                            // the run-time's context, cuBLASLt and NCCL: not in the ledger
   double f32_flops = 0, tf32_flops = 0, bf16_flops = 0;  // a second, data sheet; 0: the card lacks it
   double bytes_per_s = 0;                                // device memory, data sheet
-  double multiprocessors = 1;
+  double multiprocessors = 1;  // on a host: its cores, which the rates above are of together
 
   // [products]: see product_s.
   ProductRates bf16_products, f32_products;  // the second for TF32 and plain fp32
@@ -65,10 +65,15 @@ struct Hardware {
 // the nearest one, and every key must be there. Numbers carry units: 80GiB, 312TFLOP/s, 2.0TB/s, 5us.
 Hardware read_hardware(const std::string& path);
 
+// What one rank has of it. A card is a rank's own; a host's file is about all its cores (multiprocessors) at work, and a
+// rank of `threads` threads has that share of its rates and of its memory, as the others have theirs.
+Hardware hardware_of_rank(Hardware hardware, int threads);
+
 // Seconds of one matrix product alone on the card. The result is cut into tiles, each computed by one multiprocessor,
 // and takes as many rounds as the fullest multiprocessor has tiles (its waves); the library picks the tile, and how
 // many parts k is cut into, that end first. No product is faster than its operands pass through memory, nor than the
-// share of the peak that power sustains. No extent makes it faster by growing.
+// share of the peak that power sustains. No extent makes it faster by growing. On a host there are no tiles: the smallest
+// of m, n and k counts `fill` more, as the library's blocks are worth less on thin products.
 double product_s(const Hardware& hardware, const kernels::ProductShape& shape, bool tf32);
 // Seconds of attention (one call) and of any other operation, from what they count. Attention's bytes grow with the
 // length of a row and its FLOPs with the square, so that attention_edge makes short rows slower.

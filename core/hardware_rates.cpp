@@ -64,6 +64,17 @@ Ring ring_of(const Hardware& hardware, const Group& group) {
 
 }  // namespace
 
+Hardware hardware_of_rank(Hardware hardware, int threads) {
+  if (hardware.device != kernels::DeviceKind::host) return hardware;
+  const double cores = hardware.multiprocessors, own = std::clamp<double>(threads, 1, cores);
+  for (double* rate : {&hardware.f32_flops, &hardware.tf32_flops, &hardware.bf16_flops, &hardware.bytes_per_s,
+                       &hardware.memory_bytes})
+    *rate *= own / cores;
+  hardware.multiprocessors = own;
+  hardware.cards_per_node = std::max(1, static_cast<int>(cores / own));
+  return hardware;
+}
+
 double product_s(const Hardware& hardware, const ProductShape& shape, bool tf32) {
   if (shape.m <= 0 || shape.n <= 0 || shape.k <= 0) return 0;
   const bool bf16 = shape.dtype == DType::bf16 && hardware.bf16_flops > 0;
@@ -72,6 +83,11 @@ double product_s(const Hardware& hardware, const ProductShape& shape, bool tf32)
   const double flops_per_s = bf16 ? hardware.bf16_flops : f32_flops;
   const double m = static_cast<double>(shape.m), n = static_cast<double>(shape.n), k = static_cast<double>(shape.k);
   const double element_bytes = static_cast<double>(kernels::size_bytes(shape.dtype));
+  if (hardware.device == kernels::DeviceKind::host) {
+    const double computing = 2 * m * n * k * (1 + rates.fill / std::min({m, n, k})) / (rates.share * flops_per_s);
+    const double bytes = element_bytes * (m * k + k * n + m * n);
+    return rates.latency_s + std::max(computing, bytes / (hardware.product_bytes_share * hardware.bytes_per_s));
+  }
   const double write = element_bytes * m * n / hardware.bytes_per_s;
   const double move = element_bytes * (m * k + k * n + m * n) / (hardware.product_bytes_share * hardware.bytes_per_s);
   double computing = tiles_s(hardware, rates, flops_per_s, shape, kLargest, 1);

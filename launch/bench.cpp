@@ -6,10 +6,14 @@
 #include "core/option_values.hpp"
 #include "core/quote.hpp"
 #include "core/tensor_table.hpp"
+#include "core/text_file.hpp"
 #include "core/trainer.hpp"
 #include "kernels/ceiling.hpp"
 #include "launch/ceiling.hpp"
 #include "launch/job.hpp"
+#include "launch/machine.hpp"
+#include "launch/measure_hardware.hpp"
+#include "launch/planned_job.hpp"
 #include "launch/subcommands.hpp"
 #include "launch/summary.hpp"
 #include "launch/synthetic_tokens.hpp"
@@ -80,6 +84,17 @@ Index steps_of(const Arguments& arguments, const char* option, const char* other
   return *steps;
 }
 
+int write_hardware(dist::Runtime& runtime, const Arguments& arguments) {
+  const int asked = arguments.config().device.threads, threads = asked > 0 ? asked : fair_threads();
+  const std::unique_ptr<kernels::Device> device = kernels::make_host_device(threads);
+  const std::string path = arguments.value("write-hardware"), measured = measure_hardware(runtime, *device, threads);
+  if (runtime.rank() != 0) return 0;
+  core::write_whole(path, measured);
+  core::read_hardware(path);  // or a figure is none
+  std::printf("%s: measured\n", path.c_str());
+  return 0;
+}
+
 }  // namespace
 
 const Syntax& bench_syntax() {
@@ -88,13 +103,15 @@ const Syntax& bench_syntax() {
       .about = "Times training steps on random tokens and says what share of the machine's speed they reach.",
       .options = {{"model", "name", "124m, 355m, 774m, 1.3b, 1.5b, 6.7b or 175b, unless model.layers or model.base is given"},
                   {"steps", "n", "timed; 8 unless given"},
-                  {"warm-up", "n", "steps before those; 2 unless given"}},
+                  {"warm-up", "n", "steps before those; 2 unless given"},
+                  {"write-hardware", "file", "measure this host for plan --device.hardware, with at least 2 ranks"}},
       .job_keys = true};
   return syntax;
 }
 
 int bench(dist::Runtime& runtime, int argc, char** argv) {
   const Arguments arguments(bench_syntax(), argc, argv);
+  if (arguments.has("write-hardware")) return write_hardware(runtime, arguments);
   core::Config config = arguments.config();
   if (config.model.base.empty() && config.model.shape.layers == 0) set_model(config, arguments.value("model", "124m"));
   const Index warm_up = steps_of(arguments, "warm-up", "2", 0), timed = steps_of(arguments, "steps", "8", 1);

@@ -130,7 +130,7 @@ int compare(dist::Runtime& runtime, int argc, char** argv) {
   const Arguments arguments(compare_syntax(), argc, argv);
   if (arguments.has("run")) return run_both(runtime, arguments);
   expect_one_rank(runtime, "compare");
-  const core::Hardware hardware = find_hardware(arguments.config().device.hardware, "h100");
+  const core::Hardware hardware = find_hardware(arguments.config(), ranks_option(arguments, "ranks", 1 << 20));
   const std::vector<Column> columns = planned_columns(arguments, hardware);
   const std::string page = arguments.has("json") ? boost::json::serialize(planned_json(hardware, columns)) + "\n"
                                                  : planned_table(hardware, columns);

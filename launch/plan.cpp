@@ -23,9 +23,10 @@ std::string changes_text(const PlannedJob& planned, const core::Hardware& hardwa
   return lines.empty() ? "would fit   nothing within three changes of a key: see --search\n" : lines;
 }
 
-int plan_one(const Arguments& arguments, const core::Hardware& hardware) {
+int plan_one(const Arguments& arguments) {
   core::Config config = arguments.config();
   const int ranks = planned_ranks(config, arguments);
+  const core::Hardware hardware = find_hardware(config, ranks);
   PlannedJob planned(std::move(config), ranks);
   Job& job = planned.job();
   job.target = hardware.device;
@@ -65,8 +66,9 @@ const Syntax& plan_syntax() {
 int plan(dist::Runtime& runtime, int argc, char** argv) {
   const Arguments arguments(plan_syntax(), argc, argv);
   expect_one_rank(runtime, "plan");
-  const core::Hardware hardware = find_hardware(arguments.config().device.hardware, "h100");
-  return arguments.has("search") ? plan_search(arguments, hardware) : plan_one(arguments, hardware);
+  if (!arguments.has("search")) return plan_one(arguments);
+  // Any number of ranks: on a host each has one core unless device.threads says otherwise.
+  return plan_search(arguments, find_hardware(arguments.config(), 1 << 20));
 }
 
 }  // namespace lorashard::launch

@@ -52,20 +52,34 @@ int planned_ranks(const core::Config& config, const Arguments& arguments) {
   return ranks_option(arguments, "ranks", config.mesh.tensor * config.mesh.pipeline);
 }
 
-core::Hardware find_hardware(const std::string& named, const std::string& otherwise) {
-  const std::string wanted = named.empty() ? otherwise : named;
-  if (fs::exists(wanted)) return core::read_hardware(wanted);
+namespace {
+
+std::string hardware_file(const std::string& wanted) {
+  if (fs::exists(wanted)) return wanted;
   std::error_code error;
   const fs::path program = fs::read_symlink("/proc/self/exe", error).parent_path();
   std::string places;
   for (const fs::path& folder : {fs::path("configs/hardware"), program / "../share/lorashard/configs/hardware",
                                  program / "../../configs/hardware"}) {
     const fs::path file = folder / (wanted + ".ini");
-    if (fs::exists(file)) return core::read_hardware(file.lexically_normal());
+    if (fs::exists(file)) return file.lexically_normal();
     places += text(places.empty() ? "" : ", ", file.lexically_normal().string());
   }
   fail(Failure::configuration,
        text("device.hardware: found ", core::in_quotes(wanted), ", expected a file; looked for ", places));
+}
+
+}  // namespace
+
+core::Hardware find_hardware(const std::string& named, const std::string& otherwise, int threads) {
+  return core::hardware_of_rank(core::read_hardware(hardware_file(named.empty() ? otherwise : named)), threads);
+}
+
+core::Hardware find_hardware(const core::Config& config, int ranks) {
+  core::Hardware hardware = core::read_hardware(
+      hardware_file(config.device.hardware.empty() ? "h100" : config.device.hardware));
+  const int cores = static_cast<int>(hardware.multiprocessors), shared = std::max(1, cores / std::max(1, ranks));
+  return core::hardware_of_rank(std::move(hardware), config.device.threads > 0 ? config.device.threads : shared);
 }
 
 }  // namespace lorashard::launch

@@ -34,8 +34,11 @@ int ranks_option(const Arguments& arguments, const char* option, int otherwise);
 // --ranks; without it what tensor and pipeline extents ask for.
 int planned_ranks(const core::Config& config, const Arguments& arguments);
 
-// The file that device.hardware names: a path, or the name of one in configs/hardware of this folder, of the installed
-// tree or of the source tree. Empty: `otherwise`. Throws Failure::configuration naming the places looked at.
-core::Hardware find_hardware(const std::string& named, const std::string& otherwise);
+// What device.hardware says: a path, or the name of a file in configs/hardware of this folder, of the installed tree or
+// of the source tree; `otherwise` when it is empty. Of a host it is what a rank of `threads` threads has. Throws
+// Failure::configuration naming the places looked at.
+core::Hardware find_hardware(const std::string& named, const std::string& otherwise, int threads);
+// For a plan of `ranks` ranks; h100 unless named. Ranks of a host share its cores unless device.threads says otherwise.
+core::Hardware find_hardware(const core::Config& config, int ranks);
 
 }  // namespace lorashard::launch

@@ -220,7 +220,7 @@ void finish(Session& session) {
 
 int run_job(dist::Runtime& runtime, const Job& job) {
   std::optional<core::Hardware> hardware;
-  if (!job.config.device.hardware.empty()) hardware = find_hardware(job.config.device.hardware, "");
+  if (!job.config.device.hardware.empty()) hardware = find_hardware(job.config.device.hardware, "", job.threads);
   const std::unique_ptr<kernels::Device> device = make_device(job, runtime);
   dist::Mesh mesh = runtime.make_mesh(*device, job.extents);
   std::optional<JobData> data;

@@ -22,7 +22,7 @@ using kernels::Index;
 using kernels::ProductShape;
 
 constexpr const char* kDirectory = "configs/hardware";
-const char* const kNames[] = {"v100-32gb", "a100-80gb", "h100", "h200", "b200"};
+const char* const kNames[] = {"v100-32gb", "a100-80gb", "h100", "h200", "b200", "host"};
 const Verb kVerbs[] = {Verb::all_reduce, Verb::all_gather, Verb::reduce_scatter, Verb::broadcast};
 
 Hardware card(const std::string& name) { return read_hardware(std::string(kDirectory) + "/" + name + ".ini"); }
@@ -168,6 +168,21 @@ TEST(Hardware, NoExtentMakesAProductFasterByGrowing) {
             EXPECT_LE(s({a, b, x, dtype}), s({a, b, y, dtype})) << name << " k " << y << ": " << a << " " << b;
           }
         }
+}
+
+// Two ranks of a core each have what one of two cores has; a card is nobody's share.
+TEST(Hardware, RanksOfAHostShareIt) {
+  const Hardware whole = card("host"), one = hardware_of_rank(whole, 1), all = hardware_of_rank(whole, 2);
+  EXPECT_EQ(2 * one.f32_flops, whole.f32_flops);
+  EXPECT_EQ(2 * one.bytes_per_s, all.bytes_per_s);
+  EXPECT_EQ(2 * one.memory_bytes, whole.memory_bytes);
+  EXPECT_EQ(one.cards_per_node, 2);
+  EXPECT_EQ(all.cards_per_node, 1);
+  EXPECT_EQ(hardware_of_rank(whole, 99).f32_flops, whole.f32_flops);  // there are no more cores
+  EXPECT_EQ(hardware_of_rank(card("h100"), 1).f32_flops, card("h100").f32_flops);
+  // Thin products are worth less: 8 of anything is no eighth of 64.
+  const auto s = [&](Index n) { return product_s(whole, {1024, n, 768, DType::f32}, false); };
+  EXPECT_GT(8 * s(8), s(64));
 }
 
 TEST(Hardware, CardsReachWhatIsKnownOfThem) {

@@ -115,6 +115,20 @@ TEST_F(Planning, SetsARunAgainstItsPlan) {
   }
 }
 
+// The clock of a host is measured there; that it tells the time is nothing for a test on a shared machine.
+TEST_F(Planning, MeasuresThisHost) {
+  ASSERT_EQ(call("bench --write-hardware host.ini --device.threads 1", mpirun(2)).code, 0);
+  const std::string job = "plan --config job.ini --device.hardware host.ini --device.threads ";
+  const double one_s = json_of(job + "1").at("step_s").to_number<double>();
+  const double two_s = json_of(job + "2").at("step_s").to_number<double>();
+  EXPECT_GT(one_s, two_s);  // a second thread has rates of its own
+  EXPECT_GT(two_s, 0.5 * one_s);  // but not a second latency
+  const Outcome alone = call("bench --write-hardware other.ini");
+  EXPECT_EQ(alone.code, 2);
+  EXPECT_THAT(alone.err, HasSubstr("--write-hardware: found 1 ranks"));
+  EXPECT_FALSE(std::filesystem::exists(at("other.ini")));
+}
+
 TEST_F(Planning, SaysWhatIsInTheWay) {
   const std::string job = "plan " + kGpt3 + "--mesh.tensor 2 --device.hardware a100-80gb";
   const Outcome page = call(job);
