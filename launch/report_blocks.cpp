@@ -29,7 +29,8 @@ std::string tiles(const std::string& all) { return all.empty() ? "" : text("<dl 
 
 std::string html(const Table& table) {
   if (table.rows.empty()) return "";
-  std::string lines = "<div class=\"wide\"><table class=\"figures\"><thead><tr>";
+  std::string lines =
+      text("<div class=\"wide\"><table class=\"figures", table.head.size() < 6 ? " narrow" : "", "\"><thead><tr>");
   for (const std::string& cell : table.head) lines += text("<th scope=\"col\">", cell, "</th>");
   lines += "</tr></thead><tbody>\n";
   for (std::size_t row = 0; row < table.rows.size(); ++row) {
@@ -94,24 +95,26 @@ std::string legend(const std::vector<LegendEntry>& entries) {
   return entries.empty() ? "" : text("<ul class=\"legend\">", items, "</ul>\n");
 }
 
-std::string mesh_html(const Source& source, const std::string& plan) {
+std::string mesh_html(const Source& source, const std::string& plan, bool named) {
   const std::string mesh = plan + "/mesh";
   if (source.object(mesh) == nullptr) return source.string(mesh).empty() ? "" : source.html({mesh, "text"});
-  std::string line = text(source.html({mesh + "/tensor", "count"}), " × ", source.html({mesh + "/pipeline", "count"}),
-                          " × ", source.html({mesh + "/data", "count"}));
+  const auto axis = [&](const char* name) {
+    return (named ? text(name, ' ') : "") + source.html({text(mesh, '/', name), "count"});
+  };
+  std::string more;
   for (const std::string& key : {plan + "/microbatch", mesh + "/microbatch"})
-    if (source.find(key) != nullptr) line += ", microbatch " + source.html({key, "count"});
+    if (source.find(key) != nullptr) more += ", microbatch " + source.html({key, "count"});
   for (const std::string& key : {plan + "/recompute", mesh + "/recompute"})
     if (!source.string(key).empty() && source.string(key) != "none")
-      line += ", recompute " + source.html({key, "text"});
+      more += ", recompute " + source.html({key, "text"});
   const boost::json::value* sequence = source.find(mesh + "/sequence_parallel");
-  if (sequence != nullptr && sequence->is_bool() && sequence->get_bool()) line += ", sequence parallel";
+  if (sequence != nullptr && sequence->is_bool() && sequence->get_bool()) more += ", sequence parallel";
   if (source.value_or_zero({mesh + "/pipeline", "count"}) > 1) {
-    if (!source.string(mesh + "/schedule").empty()) line += ", " + source.html({mesh + "/schedule", "text"});
+    if (!source.string(mesh + "/schedule").empty()) more += ", " + source.html({mesh + "/schedule", "text"});
     if (source.value_or_zero({mesh + "/chunks", "count"}) > 1)
-      line += text(", ", source.html({mesh + "/chunks", "count"}), " parts a stage");
+      more += text(", ", source.html({mesh + "/chunks", "count"}), " parts a stage");
   }
-  return line;
+  return text(axis("tensor"), " × ", axis("pipeline"), " × ", axis("data"), "<span class=\"more\">", more, "</span>");
 }
 
 }  // namespace lorashard::launch

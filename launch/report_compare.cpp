@@ -38,7 +38,7 @@ std::string savings(const Source& source, const std::vector<Column>& columns) {
     const bool by_factor = source.value_or_zero(less) > 0 && source.value_or_zero(times) >= 1.005;
     return text("<div class=\"tile pair\"><dt>", label, "</dt><dd class=\"lora\">", source.html(less),
                 "<small>LoRA</small></dd><dd class=\"full\">", source.html(more), "<small>full</small></dd>",
-                by_factor ? text("<dd class=\"ratio\">", source.html(times), " times less</dd>") : "", "</div>");
+                by_factor ? text("<dd class=\"ratio\">factor ", source.html(times), "</dd>") : "", "</div>");
   };
   return tiles(saving("GPUs, the fewest", "/ranks", "count") +
                saving("trained parameters", "/trained_parameters", "short") +
@@ -149,8 +149,8 @@ std::string compare_body(const Source& source) {
     below += text(below.empty() ? "" : "; ", "a base of ", source.html({columns[0].at + "/parameters", "short"}),
                   " parameters");
   std::string page = header("compare", "LoRA beside full fine-tuning", below) + savings(source, columns) +
-                     gpus_card(source, columns) + planned_memory_card(source, columns) + front_card(source) +
-                     planned_card(source, columns);
+                     gpus_card(source, columns) + planned_memory_card(source, columns) + planned_card(source, columns) +
+                     front_card(source);
   if (!runs.empty())
     page += loss_card(source, runs) + run_memory_card(source, runs) + speed_card(source, runs) +
             held_out_card(source, runs) + run_table_card(source, runs);

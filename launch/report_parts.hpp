@@ -50,8 +50,8 @@ struct LegendEntry {
 };
 std::string legend(const std::vector<LegendEntry>& entries);
 
-// 3 x 8 x 2, with what else its layout says.
-std::string mesh_html(const Source& source, const std::string& plan);
+// tensor x pipeline x data, with what else its layout says; `named`: the axes by name.
+std::string mesh_html(const Source& source, const std::string& plan, bool named = false);
 
 // ---- bars (report_bars.cpp)
 

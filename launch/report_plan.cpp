@@ -153,8 +153,11 @@ std::string work_card(const Source& source) {
                          {pointer("stages", first) + "/flops", "tera"}});
     table.rows.push_back({head, source.html(figures[0]), source.html(figures[1]), source.html(figures[2])});
   }
+  // A single bar of a single colour says nothing.
+  const bool compared =
+      bars.rows.size() > 1 || (bars.rows.size() == 1 && source.value_or_zero(bars.rows[0].segments[1].figure) > 0);
   return card("Work of a stage", "Of a rank in a step.",
-              legend({{"c0", "useful"}, {"c2", "recomputed"}}) + html(source, bars) + html(table));
+              (compared ? legend({{"c0", "useful"}, {"c2", "recomputed"}}) + html(source, bars) : "") + html(table));
 }
 
 // As on the page of `plan`: of each axis and verb the stage that moves most.
@@ -171,9 +174,9 @@ std::string traffic_card(const Source& source) {
       else if (source.value_or_zero({at + "/bytes", ""}) > source.value_or_zero({known->second + "/bytes", ""}))
         known->second = at;
     }
-  Table table{{"axis of the mesh", "verb", "ranks", "messages", "bytes"}, {}};
+  Table table{{"axis of the mesh, verb", "ranks", "messages", "bytes"}, {}};
   for (const auto& [key, at] : most)
-    table.rows.push_back({source.html({at + "/axis", "text"}), source.html({at + "/verb", "text"}),
+    table.rows.push_back({source.html({at + "/axis", "text"}) + " " + source.html({at + "/verb", "text"}),
                           source.html({at + "/ranks", "count"}), source.html({at + "/messages", "count"}),
                           source.html({at + "/bytes", "bytes"})});
   return card("Traffic of a rank", "In a step, of the stage that moves most.", html(table));
@@ -226,10 +229,10 @@ std::vector<std::string> memory_categories(const Source& source, const std::vect
 std::string plan_body(const Source& source) {
   const std::string title = text(method_text(source.string("/method")), " on ", source.html({"/ranks", "count"}), " × ",
                                  source.html({"/hardware", "text"}));
-  const std::string mesh = mesh_html(source, kPlan);
-  return header("plan", title, mesh.empty() ? "" : "mesh " + mesh + " (tensor × pipeline × data)") + verdict(source) +
-         headline(source) + memory_card(source) + activation_card(source) + time_card(source) +
-         timeline_card(source, kPlan) + work_card(source) + traffic_card(source);
+  const std::string mesh = mesh_html(source, kPlan, true);
+  return header("plan", title, mesh) + verdict(source) + headline(source) + memory_card(source) +
+         activation_card(source) + time_card(source) + timeline_card(source, kPlan) + work_card(source) +
+         traffic_card(source);
 }
 
 }  // namespace lorashard::launch

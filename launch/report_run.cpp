@@ -51,6 +51,7 @@ std::string phase_card(const Source& source, const NamedRun& run) {
   for (const std::string& name : names) {
     const std::string at = ranks + "/*/seconds" + pointer(name);
     row.segments.push_back({{at, "fixed2", {}, {}, {}, {}, "mean"}, palette[name], escaped(name)});
+    if (source.value_or_zero(row.segments.back().figure) == 0) continue;
     const Figure sent{ranks + "/*/sent_bytes" + pointer(name), "bytes", {}, {}, {}, {}, "mean"};
     table.rows.push_back({swatch(palette[name]) + source.html({ranks + "/0/seconds" + pointer(name), "key"}),
                           source.html({at, "fixed2", {}, {}, {}, {}, "mean"}),
@@ -96,7 +97,7 @@ std::string against_plan_card(const Source& source) {
   if (table.rows.empty()) return "";
   const std::string time = pairs(source, at + "/time", "seconds", "ms");
   const std::string memory = pairs(source, at + "/memory", "bytes", "bytes");
-  return card("Planned and observed", "What `lorashard plan` said of this job, and what the run measured.",
+  return card("Planned and observed", "What a plan said of this job beforehand, and what the run measured.",
               legend({{"planned", "planned"}, {"observed", "observed"}}) +
                   (time.empty() ? "" : "<h3>Time of a step, ms</h3>" + time) +
                   (memory.empty() ? "" : "<h3>Memory</h3>" + memory) + html(table));
@@ -179,10 +180,15 @@ std::string run_body(const Source& source) {
   const std::string method = source.string("/summary/method");
   const std::vector<NamedRun> runs{{"", method, method_text(method)}};
   std::string below;
-  for (const char* key : {"/summary/precision", "/summary/device", "/summary/result"})
-    if (!source.string(key).empty()) below += (below.empty() ? "" : ", ") + source.html({key, "text"});
+  const auto add = [&](const std::string& before, const std::string& shown) {
+    if (!shown.empty()) below += (below.empty() ? "" : ", ") + before + shown;
+  };
+  const auto string = [&](const std::string& at) { return source.string(at).empty() ? "" : source.html({at, "text"}); };
+  add("", string("/summary/device"));
+  add("", string("/summary/precision"));
   const std::string mesh = mesh_html(source, "/summary");
-  if (!mesh.empty()) below += ", mesh " + mesh + " (tensor × pipeline × data)";
+  add("", mesh.empty() ? "" : mesh + " (tensor × pipeline × data)");
+  add("result ", string("/summary/result"));
   const std::string name = source.string("/name").empty() ? "A finished run" : source.html({"/name", "text"});
   return header("run", text(name, method.empty() ? "" : ": ", method.empty() ? "" : method_text(method)), below) +
          headline(source) + loss_card(source, runs) + held_out_card(source, runs) + against_plan_card(source) +

@@ -18,8 +18,8 @@ namespace {
 #define LORASHARD_DARK                                                                                        \
   "--paper:#14171b;--ink:#e4e7ea;--soft:#9ba5af;--rule:#353c44;--grid:#262c33;--idle:#22272d;--good:#58b987;" \
   "--bad:#f2837b;--lora:#5aa9e6;--full:#f08a4b;--planned:#7f8790;"                                            \
-  "--c0:#4e65b4;--c1:#da992e;--c2:#3dc7fe;--c3:#dfbaa3;--c4:#8089e8;--c5:#9f7703;--c6:#b28d9c;--c7:#9bedff;"  \
-  "--c8:#f4e072;--c9:#6f6f72;--on0:#fff;--on2:#10151c;--second0:#6d83cc;--second2:#9adffd;"
+  "--c0:#4e65b4;--c1:#da992e;--c2:#5fb4e0;--c3:#dfbaa3;--c4:#8089e8;--c5:#9f7703;--c6:#b28d9c;--c7:#9bedff;"  \
+  "--c8:#f4e072;--c9:#6f6f72;--on0:#fff;--on2:#10151c;--second0:#6d83cc;--second2:#a3d5f0;"
 
 constexpr const char kStyle[] = ":root{color-scheme:light dark;" LORASHARD_LIGHT
                                 "}"
@@ -87,6 +87,8 @@ border-bottom:1px solid var(--grid)}
 .figures thead th{color:var(--soft);font-size:13px;border-bottom:1px solid var(--rule);vertical-align:bottom}
 .figures tr:last-child>*{border-bottom-color:var(--rule)}
 .figures .ruled>*{border-top:1px solid var(--rule)}
+.more{white-space:normal;color:var(--soft)}
+.figures.narrow{width:auto;min-width:min(100%,600px)}
 .none{color:var(--soft)}
 figure{margin:10px 0 20px;min-width:0}
 .plot{width:calc(100% - 76px);margin:8px 16px 34px 60px}
@@ -100,6 +102,7 @@ figure>.axis-name:not(.across),.timeline>.axis-name:not(.across){padding-left:0}
 .columns{display:grid;grid-template-columns:repeat(auto-fit,minmax(380px,1fr));gap:0 32px}
 .timeline{min-width:820px}
 .timeline .nth{font-size:11px;fill:var(--on0)}
+.timeline .small{font-size:9px}
 .timeline .c2+.nth{fill:var(--on2)}
 .timeline rect{stroke:var(--paper);stroke-width:.5}
 .timeline .idle{stroke:none}

@@ -32,9 +32,10 @@ std::string span_svg(const Source& source, const std::string& span, const Axis& 
                          percent(width), "\" y=\"", lane.top, "\" height=\"", lane.height, "\"/>");
   if (work != "forward" && work != "backward") return svg;
   const Figure number{span + "/number", "count"};
-  const double letters = 7.0 * static_cast<double>(source.text(number).size()) + 3;
-  if (letters > kScreen * width || lane.height < 12) return svg;
-  return svg + text("<text class=\"nth", letters > kSheet * width ? " tight" : "", '"', attributes(number), " x=\"",
+  const double count = static_cast<double>(source.text(number).size()), large = 7 * count + 3, small = 5.3 * count + 1;
+  if (small > kScreen * width || lane.height < 11) return svg;
+  const char* size = large <= kSheet * width ? "" : large <= kScreen * width ? " tight" : " tight small";
+  return svg + text("<text class=\"nth", size, '"', attributes(number), " x=\"",
                     percent(axis.share((start_s + end_s) / 2)), "\" y=\"", lane.top + lane.height / 2 + 4, "\">",
                     source.text(number), "</text>");
 }

@@ -129,14 +129,10 @@ std::string tick_attribute(const Tick& tick) {
 std::string ticks_across(const Axis& axis, double top, double rule_height) {
   std::string svg;
   for (const Tick& tick : axis.ticks) {
-    const double share = axis.share(tick.value);
-    const std::string x = percent(share);
+    const std::string x = percent(axis.share(tick.value));
     svg += text("<line class=\"grid\" x1=\"", x, "\" x2=\"", x, "\" y1=\"", top - rule_height, "\" y2=\"", top,
-                "\"/><text class=\"tick ",
-                share > 0.97    ? "end"
-                : share < 0.005 ? "start"
-                                : "middle",
-                '"', tick_attribute(tick), " x=\"", x, "\" y=\"", top + 14, "\">", tick.text, "</text>");
+                "\"/><text class=\"tick middle\"", tick_attribute(tick), " x=\"", x, "\" y=\"", top + 14, "\">",
+                tick.text, "</text>");
   }
   return svg;
 }

@@ -33,7 +33,7 @@ std::string percent(double share);
 // ` data-tick="3"`, in full: what a test holds the place and the text of a tick against.
 std::string tick_attribute(const Tick& tick);
 
-// The ticks below an axis across, each with a rule of `rule_height` above it; the first and last do not reach outwards.
+// The ticks below an axis across, each with a rule of `rule_height` above it.
 std::string ticks_across(const Axis& axis, double top, double rule_height);
 
 }  // namespace lorashard::launch
