@@ -10,7 +10,16 @@ using kernels::text;
 
 namespace {
 
-constexpr double kBar = 14;  // px, in a row of 24
+// px
+struct RowSize {
+  double row, bar;
+  double top() const { return (row - bar) / 2; }
+};
+
+// More rows than this are drawn and written closer.
+constexpr std::size_t kDense = 16;
+
+RowSize size_of(const Bars& bars) { return bars.rows.size() > kDense ? RowSize{15, 10} : RowSize{24, 14}; }
 
 double length(const Source& source, const BarRow& row) {
   double sum = 0;
@@ -18,30 +27,32 @@ double length(const Source& source, const BarRow& row) {
   return row.mark.at.empty() ? sum : std::max(sum, source.value_or_zero(row.mark));
 }
 
-std::string segments_svg(const Source& source, const BarRow& row, const Axis& axis) {
+std::string segments_svg(const Source& source, const BarRow& row, const Axis& axis, const RowSize& size) {
   std::string svg;
   double from = 0;
   for (const Segment& segment : row.segments) {
     const double value = source.value_or_zero(segment.figure);
     if (!(value > 0)) continue;
-    svg += text("<rect class=\"bar ", segment.color, '"', attributes(segment.figure), " x=\"",
-                percent(axis.share(from)), "\" width=\"", percent(axis.share(value)), "\" y=\"5\" height=\"", kBar,
-                "\"><title>", segment.name, ": ", escaped(source.text(segment.figure)), "</title></rect>");
+    svg +=
+        text("<rect class=\"bar ", segment.color, '"', attributes(segment.figure), " x=\"", percent(axis.share(from)),
+             "\" width=\"", percent(axis.share(value)), "\" y=\"", size.top(), "\" height=\"", size.bar, "\"><title>",
+             segment.name, ": ", escaped(source.text(segment.figure)), "</title></rect>");
     from += value;
     // A gap in the colour of the paper between neighbours, which takes nothing from the length of either.
     svg += text("<line class=\"gap\" x1=\"", percent(axis.share(from)), "\" x2=\"", percent(axis.share(from)),
-                "\" y1=\"5\" y2=\"", 5 + kBar, "\"/>");
+                "\" y1=\"", size.top(), "\" y2=\"", size.top() + size.bar, "\"/>");
   }
   return svg;
 }
 
-std::string place_svg(const Source& source, const Figure& figure, const Axis& axis, const char* kind) {
+std::string place_svg(const Source& source, const Figure& figure, const Axis& axis, const RowSize& size,
+                      const char* kind) {
   const std::optional<double> value = figure.at.empty() ? std::nullopt : source.value(figure);
   if (!value) return "";
   const std::string x = percent(axis.share(*value));
   const bool mark = std::string(kind) == "mark";
-  return text("<line class=\"", kind, '"', attributes(figure), " x1=\"", x, "\" x2=\"", x, "\" y1=\"", mark ? 2 : 0,
-              "\" y2=\"", mark ? 22 : 24, "\"/>");
+  return text("<line class=\"", kind, '"', attributes(figure), " x1=\"", x, "\" x2=\"", x, "\" y1=\"",
+              mark ? size.top() - 3 : 0, "\" y2=\"", mark ? size.row - size.top() + 3 : size.row, "\"/>");
 }
 
 }  // namespace
@@ -51,7 +62,8 @@ std::string html(const Source& source, const Bars& bars) {
   for (const BarRow& row : bars.rows) high = std::max(high, length(source, row));
   if (!(high > 0)) return "";
   const Axis axis = axis_from_zero(1.02 * high, bars.as);
-  std::string lines = "<table class=\"bars\" data-chart=\"bars\">";
+  const RowSize size = size_of(bars);
+  std::string lines = text("<table class=\"bars", bars.rows.size() > kDense ? " dense" : "", "\" data-chart=\"bars\">");
   if (!bars.limit.at.empty() && source.value(bars.limit)) {
     const double share = axis.share(*source.value(bars.limit));
     lines += text("<tr><th></th><td><svg height=\"18\"><text class=\"limit-name ", share > 0.5 ? "end" : "start",
@@ -59,12 +71,12 @@ std::string html(const Source& source, const Bars& bars) {
                   attributes(bars.limit), '>', source.text(bars.limit), "</tspan></text></svg></td><td></td></tr>");
   }
   for (const BarRow& row : bars.rows) {
-    lines += text("<tr><th scope=\"row\">", row.head, "</th><td><svg height=\"24\">");
+    lines += text("<tr><th scope=\"row\">", row.head, "</th><td><svg height=\"", size.row, "\">");
     for (const Tick& tick : axis.ticks)
       lines += text("<line class=\"grid\" x1=\"", percent(axis.share(tick.value)), "\" x2=\"",
-                    percent(axis.share(tick.value)), "\" y1=\"0\" y2=\"24\"/>");
-    lines += segments_svg(source, row, axis) + place_svg(source, bars.limit, axis, "limit") +
-             place_svg(source, row.mark, axis, "mark");
+                    percent(axis.share(tick.value)), "\" y1=\"0\" y2=\"", size.row, "\"/>");
+    lines += segments_svg(source, row, axis, size) + place_svg(source, bars.limit, axis, size, "limit") +
+             place_svg(source, row.mark, axis, size, "mark");
     lines += text("</svg></td><td class=\"end\">", source.html(row.end), "</td></tr>\n");
   }
   return text(lines, "<tr><th class=\"axis-name\">", bars.axis_name, "</th><td><svg height=\"20\">",

@@ -25,12 +25,14 @@ std::string tile(const Source& source, const std::string& label, const Figure& f
               unit.empty() ? "" : text("<span class=\"unit\"> ", unit, "</span>"), "</dd></div>");
 }
 
-std::string tiles(const std::string& all) { return all.empty() ? "" : text("<dl class=\"tiles\">", all, "</dl>\n"); }
+std::string tiles(const std::string& all, const char* kind) {
+  return all.empty() ? "" : text("<dl class=\"tiles ", kind, "\">", all, "</dl>\n");
+}
 
 std::string html(const Table& table) {
   if (table.rows.empty()) return "";
-  std::string lines =
-      text("<div class=\"wide\"><table class=\"figures", table.head.size() < 6 ? " narrow" : "", "\"><thead><tr>");
+  std::string lines = text("<div class=\"wide\"><table class=\"figures", table.head.size() < 6 ? " narrow" : "",
+                           table.rows.size() > 24 ? " dense" : "", "\"><thead><tr>");
   for (const std::string& cell : table.head) lines += text("<th scope=\"col\">", cell, "</th>");
   lines += "</tr></thead><tbody>\n";
   for (std::size_t row = 0; row < table.rows.size(); ++row) {

@@ -40,10 +40,11 @@ std::string savings(const Source& source, const std::vector<Column>& columns) {
                 "<small>LoRA</small></dd><dd class=\"full\">", source.html(more), "<small>full</small></dd>",
                 by_factor ? text("<dd class=\"ratio\">factor ", source.html(times), "</dd>") : "", "</div>");
   };
-  return tiles(saving("GPUs, the fewest", "/ranks", "count") +
-               saving("trained parameters", "/trained_parameters", "short") +
-               saving("GPU-hours", "/gpu_hours", "number") + saving("checkpoint", "/checkpoint_bytes", "bytes") +
-               saving("storage of <span class=\"label\">100</span> models", "/storage_bytes_of_100_models", "bytes"));
+  return tiles(
+      saving("GPUs, the fewest", "/ranks", "count") + saving("trained parameters", "/trained_parameters", "short") +
+          saving("GPU-hours", "/gpu_hours", "number") + saving("checkpoint", "/checkpoint_bytes", "bytes") +
+          saving("storage of <span class=\"label\">100</span> models", "/storage_bytes_of_100_models", "bytes"),
+      "pairs");
 }
 
 std::string planned_card(const Source& source, const std::vector<Column>& columns) {

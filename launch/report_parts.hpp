@@ -21,7 +21,7 @@ std::string header(const std::string& kind, const std::string& title, const std:
 std::string card(const std::string& title, const std::string& note, const std::string& body);
 // A headline figure; nothing where it is not in the data.
 std::string tile(const Source& source, const std::string& label, const Figure& figure, const std::string& unit = "");
-std::string tiles(const std::string& all);
+std::string tiles(const std::string& all, const char* kind = "");
 
 // Cells are HTML; the first of each row is its head.
 struct Table {

@@ -40,8 +40,8 @@ h1{margin:0;font-size:32px;line-height:1.2;font-weight:600;letter-spacing:-.012e
 .good{border-color:var(--good)}.good strong{color:var(--good)}
 .bad{border-color:var(--bad)}.bad strong{color:var(--bad)}
 .tiles{display:grid;grid-template-columns:repeat(auto-fill,minmax(190px,1fr));gap:0 28px;margin:26px 0 0}
+.tiles.pairs{grid-template-columns:repeat(auto-fit,minmax(170px,1fr))}
 .tile{border-top:1px solid var(--rule);padding:10px 0 16px}
-.tile:first-child:last-child{border-top:0}
 dt{color:var(--soft);font-size:13px}
 dd{margin:2px 0 0;font-size:22px;line-height:1.3;font-weight:600;letter-spacing:-.005em;white-space:nowrap}
 .unit{font-size:13px;font-weight:400;color:var(--soft);letter-spacing:0}
@@ -75,6 +75,7 @@ svg text.limit-name{fill:var(--bad)}
 .bars td,.bars th{padding:0;vertical-align:middle}
 .bars th{width:1%;padding-right:16px;text-align:left;font-weight:400;font-size:14px;white-space:nowrap}
 .bars td.end{width:1%;padding-left:16px;text-align:right;white-space:nowrap;font-size:14px}
+.bars.dense th,.bars.dense td.end{font-size:11px;line-height:15px}
 .bars th.axis-name{text-align:right}
 .axis-name{margin:0;color:var(--soft);font-size:12px}
 p.axis-name.across{text-align:right;padding-right:16px}
@@ -87,6 +88,7 @@ border-bottom:1px solid var(--grid)}
 .figures thead th{color:var(--soft);font-size:13px;border-bottom:1px solid var(--rule);vertical-align:bottom}
 .figures tr:last-child>*{border-bottom-color:var(--rule)}
 .figures .ruled>*{border-top:1px solid var(--rule)}
+.figures.dense{font-size:12px}.figures.dense th,.figures.dense td{padding-top:1px;padding-bottom:1px}
 .more{white-space:normal;color:var(--soft)}
 .figures.narrow{width:auto;min-width:min(100%,600px)}
 .none{color:var(--soft)}
@@ -114,7 +116,7 @@ footer{margin-top:56px;padding-top:12px;border-top:1px solid var(--rule);color:v
 body{max-width:none;padding:0;font-size:12px}
 h1{font-size:25px}dd{font-size:17px}.verdict{font-size:15px}
 section{margin-top:26px}
-.tiles{grid-template-columns:repeat(4,1fr);gap:0 20px}
+.tiles,.tiles.pairs{grid-template-columns:repeat(4,1fr);gap:0 20px}.tiles.pairs{grid-template-columns:repeat(5,1fr)}
 .figures{font-size:11px}.figures th,.figures td{padding:3px 0 3px 10px}.figures thead th{font-size:10px}
 .figures thead .swatch{width:8px;height:8px;margin-right:4px}
 .bars th,.bars td.end,.note{font-size:11px}
