@@ -145,9 +145,9 @@ std::string work_card(const Source& source) {
     for (last = first; last + 1 < source.size("/stages") && shown(last + 1) == shown(first);) ++last;
     const std::vector<Figure> figures = cells(first);
     if (!source.value(figures[1])) return "";
+    const auto number = [&](std::size_t stage) { return source.html({pointer("stages", stage), "key"}); };
     const std::string head =
-        first == last ? text("stage <span class=\"nth\">", first, "</span>")
-                      : text("stages <span class=\"nth\">", first, "</span> to <span class=\"nth\">", last, "</span>");
+        first == last ? "stage " + number(first) : text("stages ", number(first), " to ", number(last));
     bars.rows.push_back({head,
                          {{figures[1], "c0", "useful"}, {figures[2], "c2", "recomputed"}},
                          {pointer("stages", first) + "/flops", "tera"}});

@@ -139,7 +139,7 @@ std::string run_memory_card(const Source& source, const std::vector<NamedRun>& r
         alike += source.text(row.segments.back().figure) + ",";
       }
       alike += source.text(row.end);
-      const auto number = [](std::size_t n) { return text("<span class=\"nth\">", n, "</span>"); };
+      const auto number = [&](std::size_t n) { return source.html({ranks + pointer(n), "key"}); };
       if (alike == before) {
         bars.rows.back().head = text(who, "ranks ", number(first), " to ", number(i));
         continue;
