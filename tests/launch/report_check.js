@@ -163,7 +163,7 @@
       const kept = rows.map((p, i) => [p[0] + Number(curve.dataset.xPlus), half ? smooth(i) : p[1]]).filter((_, i) => i % stride === 0);
       const points = curve.getAttribute('points').split(' ').map(p => p.split(',').map(Number));
       if (points.length !== kept.length) fault(list, 'has', points.length, 'points, expected', kept.length);
-      kept.forEach(([u, v], i) => {
+      else kept.forEach(([u, v], i) => {
         near(list + ' ' + i + ', x', points[i][0] * frame.width / 1000, x(u));
         near(list + ' ' + i + ', y', points[i][1] * frame.height / 1000, y(v));
       });
