@@ -34,7 +34,7 @@ std::string headline(const Source& source) {
                tile(source, "trained", {"/trained_parameters", "count"}) +
                tile(source, "of all parameters", {"/parameters", "count"}) +
                tile(source, "checkpoint", {"/checkpoint_bytes", "bytes"}) +
-               tile(source, "gradients summed a step", {"/reduced_bytes_per_step", "bytes"}, "a GPU") +
+               tile(source, "gradients summed", {"/reduced_bytes_per_step", "bytes"}, "a GPU and step") +
                tile(source, "tokens a step", {"/tokens_per_step", "count"}) +
                tile(source, "base read at the start", {"/load_bytes_per_node", "bytes"}, "a node"));
 }

@@ -20,7 +20,7 @@ std::string headline(const Source& source) {
       tile(source, "of all parameters", {"/summary/parameters", "count"}) +
       tile(source, "tokens", {"/summary/tokens", "count"}) +
       tile(source, "memory, fullest rank", {"/summary/per_rank/*/peak_bytes", "bytes", {}, {}, {}, {}, "max"}) +
-      tile(source, "gradients summed a step", {"/summary/reduced_bytes_per_step", "bytes"}, "a rank") +
+      tile(source, "gradients summed", {"/summary/reduced_bytes_per_step", "bytes"}, "a rank and step") +
       tile(source, "checkpoint", {"/summary/checkpoint_bytes", "bytes"}) +
       tile(source, "products, share of the library's speed", {"/summary/ceiling_share", "percent"}));
 }

@@ -115,10 +115,11 @@ footer{margin-top:56px;padding-top:12px;border-top:1px solid var(--rule);color:v
 *{print-color-adjust:exact;-webkit-print-color-adjust:exact}
 body{max-width:none;padding:0;font-size:12px}
 h1{font-size:25px}dd{font-size:17px}.verdict{font-size:15px}
-section{margin-top:26px;break-inside:avoid}
-footer{margin-top:20px;break-before:avoid}
+.tiles{margin-top:14px}.tile{padding:6px 0 8px}
+section{margin-top:22px;break-inside:avoid}
+footer{display:none}
 .tiles,.tiles.pairs{grid-template-columns:repeat(4,1fr);gap:0 20px}.tiles.pairs{grid-template-columns:repeat(5,1fr)}
-.figures{font-size:11px}.figures th,.figures td{padding:3px 0 3px 10px}.figures thead th{font-size:10px}
+.figures{font-size:11px}.figures th,.figures td{padding:2px 0 2px 10px}.figures thead th{font-size:10px}
 .figures thead .swatch{width:8px;height:8px;margin-right:4px}
 .bars th,.bars td.end,.note{font-size:11px}
 .wide{overflow:visible}.timeline{min-width:0}.tight{display:none}
