@@ -38,7 +38,8 @@ std::string ends_card(const Source& source) {
     else if (source.object("/smallest") != nullptr)
       table.rows.push_back({named(method, ""), "fits on no number looked at", "", "", "", ""});
     if (source.object(fastest) != nullptr)
-      table.rows.push_back(plan_row(source, fastest, named(method, ", fastest on as many")));
+      table.rows.push_back(
+          plan_row(source, fastest, named(method, ", fastest on ") + source.html({fastest + "/ranks", "count"})));
   }
   return card("The fewest GPUs, and the fastest way to use a number of them", "Layouts are tensor × pipeline × data.",
               html(table));

@@ -228,8 +228,10 @@ std::vector<std::string> memory_categories(const Source& source, const std::vect
 
 std::string plan_body(const Source& source) {
   const std::string method = source.string("/method");
-  const std::string title = text(method == "full" ? "Full fine-tuning" : method_text(method), " on ",
-                                 source.html({"/ranks", "count"}), " × ", source.html({"/hardware", "text"}));
+  std::string title = method.empty() ? "A plan" : method == "full" ? "Full fine-tuning" : method_text(method);
+  if (source.find("/ranks") != nullptr) title += " on " + source.html({"/ranks", "count"}) + " × ";
+  if (source.find("/ranks") != nullptr)
+    title += source.string("/hardware").empty() ? "GPU" : source.html({"/hardware", "text"});
   const std::string mesh = mesh_html(source, kPlan, true);
   return header("plan", title, mesh) + verdict(source) + headline(source) + memory_card(source) +
          activation_card(source) + time_card(source) + timeline_card(source, kPlan) + work_card(source) +

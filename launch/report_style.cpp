@@ -1,8 +1,7 @@
 // The style sheet of a report: light, dark and printed.
 //
-// The ten colours of categories were searched for at least 3:1 against the paper and the largest distance (OKLab)
-// between any two, as seen with normal sight and with each of the three kinds of colour blindness (Machado et al.
-// 2009).
+// The ten colours of categories were searched for: each has a contrast of at least 3:1 with the paper, and no two are
+// closer than 0.08 in OKLab, as seen with normal sight and with each kind of colour blindness (Machado et al. 2009).
 #include "launch/report_parts.hpp"
 
 namespace lorashard::launch {
@@ -54,7 +53,8 @@ h3{margin:20px 0 4px;font-size:15px;font-weight:600}
 .note{margin:0 0 12px;max-width:74ch;color:var(--soft);font-size:14px}
 .legend{display:flex;flex-wrap:wrap;gap:4px 18px;margin:10px 0 8px;padding:0;list-style:none;font-size:13px}
 .legend li{white-space:nowrap}
-.swatch{display:inline-block;width:11px;height:11px;margin-right:7px;background:var(--c,transparent);vertical-align:-1px}
+.swatch{display:inline-block;vertical-align:-1px;width:11px;height:11px;margin-right:7px;
+background:var(--c,transparent)}
 .swatch.round{border-radius:50%}
 .swatch.mark{width:3px;height:15px;margin:0 10px 0 4px;background:var(--ink);vertical-align:-3px}
 .c0{--c:var(--c0)}.c1{--c:var(--c1)}.c2{--c:var(--c2)}.c3{--c:var(--c3)}.c4{--c:var(--c4)}
