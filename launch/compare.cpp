@@ -3,6 +3,7 @@
 #include <cstdio>
 
 #include "launch/plan_page.hpp"
+#include "launch/report_files.hpp"
 #include "launch/search_page.hpp"
 #include "launch/subcommands.hpp"
 #include "launch/summary.hpp"
@@ -68,6 +69,16 @@ boost::json::object planned_json(const core::Hardware& hardware, const std::vect
   return root;
 }
 
+// Without the timelines of plans, which it does not show.
+boost::json::object report_of(const core::Hardware& hardware, const std::vector<Column>& columns) {
+  boost::json::object planned = planned_json(hardware, columns);
+  for (auto& [head, plan] : planned) plan.as_object().erase("timeline");
+  return {{"report", "compare"},
+          {"hardware", hardware.name},
+          {"memory_bytes", hardware.memory_bytes},
+          {"planned", planned}};
+}
+
 // Each method on the fewest GPUs that hold it, and LoRA on as many as full fine-tuning needs.
 std::vector<Column> planned_columns(const Arguments& arguments, const core::Hardware& hardware) {
   const int most = ranks_option(arguments, "most", 4096);
@@ -105,7 +116,12 @@ int run_both(dist::Runtime& runtime, const Arguments& arguments) {
     directories.push_back(config.run.dir);
     if (const int code = run_job(runtime, make_job(config, runtime.size())); code != 0) return code;
   }
-  if (runtime.rank() == 0) std::fputs(text("\n", comparison_table(directories, true)).c_str(), stdout);
+  if (runtime.rank() != 0) return 0;
+  std::fputs(text("\n", comparison_table(directories, true)).c_str(), stdout);
+  if (arguments.has("report"))
+    write_report(arguments.value("report"), {{"report", "compare"},
+                                             {"run", {{name(kMethods[0]), run_data(directories[0])},
+                                                      {name(kMethods[1]), run_data(directories[1])}}}});
   return 0;
 }
 
@@ -121,6 +137,7 @@ const Syntax& compare_syntax() {
       .options = {{"ranks", "n", "GPUs that both are planned on, in place of the number that full fine-tuning needs"},
                   {"most", "n", "GPUs to look up to; 4096 unless given"},
                   {"run", "", "train both and show what they took"},
+                  {"report", "file.html", "a page of figures and pictures, and its data as JSON beside it"},
                   {"json", "", "print one JSON object (planned)"}},
       .job_keys = true};
   return syntax;
@@ -132,6 +149,7 @@ int compare(dist::Runtime& runtime, int argc, char** argv) {
   expect_one_rank(runtime, "compare");
   const core::Hardware hardware = find_hardware(arguments.config(), ranks_option(arguments, "ranks", 1 << 20));
   const std::vector<Column> columns = planned_columns(arguments, hardware);
+  if (arguments.has("report")) write_report(arguments.value("report"), report_of(hardware, columns));
   const std::string page = arguments.has("json") ? boost::json::serialize(planned_json(hardware, columns)) + "\n"
                                                  : planned_table(hardware, columns);
   std::fputs(page.c_str(), stdout);

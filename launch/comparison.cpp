@@ -15,8 +15,6 @@ using kernels::fail;
 using kernels::Failure;
 using kernels::text;
 
-namespace {
-
 boost::json::object read_summary(const std::string& directory) {
   const std::string path = directory + "/summary.json";
   std::ifstream file(path);
@@ -28,6 +26,8 @@ boost::json::object read_summary(const std::string& directory) {
   if (error || !value.is_object()) fail(Failure::configuration, text(path, ": is not a run's summary"));
   return value.get_object();
 }
+
+namespace {
 
 double number(const boost::json::object& object, const char* key) { return object.at(key).to_number<double>(); }
 

@@ -4,6 +4,7 @@
 #include "core/text_file.hpp"
 #include "launch/plan_page.hpp"
 #include "launch/planned_job.hpp"
+#include "launch/report_files.hpp"
 #include "launch/search_page.hpp"
 #include "launch/subcommands.hpp"
 #include "launch/trace.hpp"
@@ -33,9 +34,14 @@ int plan_one(const Arguments& arguments) {
   job.config.device.kind = kernels::DeviceKind::meta;
   const core::Plan result = core::plan_job(planned.request(), hardware);
   if (arguments.has("trace")) core::write_whole(arguments.value("trace"), chrome_trace(lanes_of(result.time, job.extents)));
+  boost::json::object data = plan_json(job, hardware, result);
+  if (arguments.has("report")) {
+    data["report"] = "plan";
+    write_report(arguments.value("report"), data);
+  }
   std::string page;
   if (arguments.has("json")) {
-    page = boost::json::serialize(plan_json(job, hardware, result)) + "\n";
+    page = boost::json::serialize(data) + "\n";
   } else {
     page = describe(job, result.trained_parameters, planned.data()) + plan_text(job, hardware, result) +
            verdict_text(hardware, result);
@@ -58,6 +64,7 @@ const Syntax& plan_syntax() {
                    "other meshes, microbatches and recompute modes: the fewest GPUs that do, and the fastest way"},
                   {"most", "n", "with --search: GPUs to look up to; 4096 unless given"},
                   {"trace", "file", "the step on a time axis, for Perfetto"},
+                  {"report", "file.html", "a page of figures and pictures, and its data as JSON beside it"},
                   {"json", "", "print one JSON object"}},
       .job_keys = true};
   return syntax;

@@ -88,6 +88,12 @@ object plan_json(const Job& job, const core::Hardware& hardware, const core::Pla
                   {"sequence_parallel", job.config.mesh.sequence_parallel},
                   {"schedule", dist::name(job.config.mesh.schedule)},
                   {"chunks", job.config.mesh.chunks}};
+  root["microbatch"] = microbatch_of(job.config.train, job.extents.data);
+  const core::Recompute recompute = job.config.train.recompute;
+  root["recompute"] = recompute == core::Recompute::none        ? "none"
+                      : recompute == core::Recompute::selective ? "selective"
+                                                                : "full";
+  root["precision"] = kernels::name(job.config.train.precision);
   root["parameters"] = plan.base_parameters;
   root["trained_parameters"] = plan.trained_parameters;
   root["memory_bytes"] = plan.memory_bytes;

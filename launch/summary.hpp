@@ -57,6 +57,8 @@ std::string speed_text(const RunFigures& run);
 std::string summary_text(const RunFigures& run);
 std::string summary_json(const Job& job, const RunFigures& run);
 
+// The summary.json of a finished run. Throws Failure::configuration where there is none, or something else.
+boost::json::object read_summary(const std::string& run_directory);
 // What the summary.json of a finished run says against its plan; "" for runs of older versions.
 std::string against_plan_text_of(const std::string& run_directory);
 // The figures of finished runs side by side, read from their summary.json; `planned`: with the memory planned for them.

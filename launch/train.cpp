@@ -10,6 +10,8 @@
 #include "launch/ceiling.hpp"
 #include "launch/planned_job.hpp"
 #include "launch/progress.hpp"
+#include "launch/report.hpp"
+#include "launch/report_files.hpp"
 #include "launch/run_directory.hpp"
 #include "launch/run_trace.hpp"
 #include "launch/stop_signal.hpp"
@@ -193,6 +195,14 @@ void write_summary(const Session& session) {
   core::write_whole(session.directory.file("summary.json"), summary_json(session.job, session.figures));
 }
 
+void write_run_report(const Session& session) {
+  boost::json::object data = run_data(session.directory.path());
+  data["report"] = "run";
+  const std::filesystem::path path(session.directory.path());
+  data["name"] = (path.has_filename() ? path : path.parent_path()).filename().string();
+  core::write_whole(session.directory.file("report.html"), report_page(data));
+}
+
 void finish(Session& session) {
   outside_steps(session, [&] { session.figures.result = make_result(session); });
   if (session.figures.before.empty())
@@ -211,6 +221,7 @@ void finish(Session& session) {
                                     session.data.train, session.data.valid};
     session.figures.against_plan = against_plan(request, session.hardware, session.figures);
     write_summary(session);
+    write_run_report(session);
     return 0.0;
   });
   session.progress.say(summary_text(session.figures));

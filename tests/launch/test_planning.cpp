@@ -152,6 +152,23 @@ TEST_F(Planning, SearchFindsFewGpusForLora) {
   EXPECT_TRUE(lora.at("mesh").as_object().contains("pipeline"));
 }
 
+// What a report shows is what its page carries, and what lies beside it (test_report.cpp has the rest).
+TEST_F(Planning, WritesReports) {
+  const auto expect_page = [&](const std::string& name, const std::string& kind) {
+    const std::string data = content_of(at(name + ".json")), page = content_of(at(name + ".html"));
+    EXPECT_EQ(boost::json::parse(data).at("report").as_string(), kind);
+    const std::size_t start = page.find("id=\"data\">") + 10;
+    EXPECT_EQ(page.substr(start, page.find("</script>", start) - start) + "\n", data);
+  };
+  ASSERT_EQ(call("plan --config job.ini --ranks 2 --report plan.html").code, 0);
+  expect_page("plan", "plan");
+  ASSERT_EQ(call("compare --config job.ini --report compare.html").code, 0);
+  expect_page("compare", "compare");
+  const Outcome refused = call("plan --config job.ini --report no/folder/plan.html");
+  EXPECT_EQ(refused.code, 6);
+  EXPECT_THAT(refused.err, HasSubstr("no/folder/plan.html: cannot be written"));
+}
+
 TEST_F(Planning, ComparesWhatIsPlanned) {
   const Outcome page = call("compare --config job.ini");
   EXPECT_EQ(page.code, 0) << page.err;
@@ -162,7 +179,7 @@ TEST_F(Planning, ComparesWhatIsPlanned) {
 TEST_F(Planning, ComparesWhatIsRun) {
   write_file(at("text.txt"), some_text(3000));
   ASSERT_EQ(call("tokenize --from text.txt --to train.h5").code, 0);
-  const Outcome page = call("compare --run --config job.ini", mpirun(2));
+  const Outcome page = call("compare --run --config job.ini --report both.html", mpirun(2));
   EXPECT_EQ(page.code, 0) << page.err;
   const std::string table = page.out.substr(page.out.rfind("\nrun "));
   EXPECT_THAT(table, HasSubstr("trained parameters"));
@@ -175,6 +192,10 @@ TEST_F(Planning, ComparesWhatIsRun) {
   EXPECT_EQ(cells("memory a rank, planned"), cells("memory a rank, together"));
   EXPECT_TRUE(std::filesystem::exists(at("run/lora/adapter.h5")));
   EXPECT_TRUE(std::filesystem::exists(at("run/full/model.h5")));
+  const object both = boost::json::parse(content_of(at("both.json"))).as_object();
+  const std::string summary = content_of(at("run/lora/summary.json"));
+  EXPECT_EQ(both.at("run").at("lora").at("summary"), boost::json::parse(summary));
+  EXPECT_THAT(content_of(at("run/lora/report.html")), HasSubstr("Planned and observed"));
 }
 
 TEST_F(Planning, RehearsesOnManyProcesses) {
