@@ -39,7 +39,11 @@ void fill_initial(kernels::Device& device, const TensorInfo& info, const dist::A
 void load(const Context& context, const BaseFile* base, std::uint64_t seed, const TensorInfo& info, Matrix to) {
   const dist::AxisCut rows = info.row_cut(context.tensor_rank(), context.tensor_size());
   const dist::AxisCut cols = info.col_cut(context.tensor_rank(), context.tensor_size());
-  if (base == nullptr) return fill_initial(context.device, info, rows, cols, seed, to);
+  if (base == nullptr) {
+    // A plan does without the file: it counts on one that holds what the rank holds.
+    if (context.device.meta()) note_host_copy(context.device, to);
+    return fill_initial(context.device, info, rows, cols, seed, to);
+  }
   const DType stored = base->dtype(info);
   if (stored == to.dtype) {
     fill_from_host(context.device, to, [&](Matrix host) { base->read(info, rows, cols, host); });

@@ -58,14 +58,15 @@ void note_memory(const Walk& walk, PlannedRanks& kind) {
   kind.peak_bytes = walk.peak();
   kind.activation_bytes = walk.activations();
   kind.peak_total_bytes = walk.peak_total();
+  kind.host_copy_bytes = walk.largest_host_copy();
 }
 
-double load_bytes_of(const Hardware& hardware, const std::vector<PlannedRanks>& kinds) {
+// Of the node that has most, its ranks' together.
+template <class Bytes>
+double most_of_a_node(const Hardware& hardware, const std::vector<PlannedRanks>& kinds, const Bytes& bytes) {
   std::map<int, double> of_node;
   for (const PlannedRanks& kind : kinds)
-    for (const int rank : kind.ranks)
-      of_node[rank / hardware.cards_per_node] +=
-          static_cast<double>(kind.held_bytes[static_cast<int>(kernels::Category::base)]);
+    for (const int rank : kind.ranks) of_node[rank / hardware.cards_per_node] += static_cast<double>(bytes(kind));
   double most = 0;
   for (const auto& [node, bytes] : of_node) most = std::max(most, bytes);
   return most;
@@ -112,7 +113,11 @@ Plan plan_job(const PlanRequest& request, const Hardware& hardware) {
         layers_of_part(request.config.model.shape.layers, part, parts).count;
   plan.time = planned_time(request, hardware, works, message_bytes);
   plan.checkpoint_bytes = 3.0 * size_bytes(kernels::DType::f32) * static_cast<double>(plan.trained_parameters);
-  plan.load_bytes = load_bytes_of(hardware, plan.ranks);
+  plan.load_bytes = most_of_a_node(hardware, plan.ranks, [](const PlannedRanks& kind) {
+    return kind.held_bytes[static_cast<int>(kernels::Category::base)];
+  });
+  plan.host_copy_bytes =
+      most_of_a_node(hardware, plan.ranks, [](const PlannedRanks& kind) { return kind.host_copy_bytes; });
   return plan;
 }
 

@@ -31,6 +31,7 @@ struct PlannedRanks {
   CategoryBytes peak_bytes;  // by category, each at its highest
   ActivationBytes activation_bytes;  // of the activations at their highest, by what they are
   Index peak_total_bytes = 0;
+  Index host_copy_bytes = 0;  // host memory on a tensor's way from a file to a card; on the host device there is none
   Index held_total() const;
 };
 
@@ -49,7 +50,8 @@ struct Plan {
   Index tokens = 0;                            // a step
   double model_flops = 0, hardware_flops = 0;  // a step, all ranks; model: without what is computed twice
   double checkpoint_bytes = 0;
-  double load_bytes = 0;  // of the base, read by the fullest node
+  double load_bytes = 0;       // of the base, read by the fullest node
+  double host_copy_bytes = 0;  // on that way, all ranks of a node together
   // Fullest rank, with what the libraries take.
   double peak_bytes_per_rank = 0;
   double memory_bytes = 0;  // that the hardware has for it

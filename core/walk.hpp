@@ -18,6 +18,7 @@ class Walk {
   CategoryBytes peak() const;
   ActivationBytes activations() const;  // at their peak
   Index peak_total() const { return device_->ledger().peak_bytes(); }
+  Index largest_host_copy() const { return device_->ledger().largest_host_copy(); }
 
  private:
   std::unique_ptr<kernels::Device> device_;

@@ -1,7 +1,5 @@
 #include "kernels/ledger.hpp"
 
-#include <algorithm>
-
 namespace lorashard::kernels {
 
 const char* name(Category category) {

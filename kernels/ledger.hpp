@@ -1,6 +1,7 @@
 // Every allocation by category: what is held now and the most that was held at once. Counts are bytes asked for.
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <string>
 
@@ -40,12 +41,17 @@ class Ledger {
   Index current_bytes() const { return total_; }
   Index peak_bytes() const { return total_peak_; }  // of the sum; at most the sum of the peaks
 
+  // Host memory on the way from or to a file, where the device's own cannot be read: one copy at a time.
+  void note_host_copy(Index bytes) { largest_host_copy_ = std::max(largest_host_copy_, bytes); }
+  Index largest_host_copy() const { return largest_host_copy_; }
+
  private:
   std::array<Index, kCategoryCount> current_{};
   std::array<Index, kCategoryCount> peak_{};
   std::array<Index, kActivationKindCount> kinds_{}, kinds_at_peak_{};
   Index total_ = 0;
   Index total_peak_ = 0;
+  Index largest_host_copy_ = 0;
 };
 
 }  // namespace lorashard::kernels

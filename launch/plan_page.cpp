@@ -133,6 +133,15 @@ double peak_flops(const Job& job, const core::Hardware& hardware) {
   return job.config.device.tf32 && hardware.tf32_flops > 0 ? hardware.tf32_flops : hardware.f32_flops;
 }
 
+// On a host device what is loaded is where it stays.
+std::string host_memory_line(const core::Plan& plan) {
+  if (plan.host_copy_bytes == 0) return "";
+  core::Index most = 0;
+  for (const core::PlannedRanks& kind : plan.ranks) most = std::max(most, kind.host_copy_bytes);
+  return text("host memory ", bytes_text(static_cast<double>(most)),
+              " a rank while loading, for one tensor at a time; ", bytes_text(plan.host_copy_bytes), " a node\n");
+}
+
 std::string speed_page(const Job& job, const core::Hardware& hardware, const core::Plan& plan) {
   const int ranks = job.extents.ranks();
   const double model = plan.model_flops / plan.time.step_s / ranks,
@@ -148,7 +157,7 @@ std::string speed_page(const Job& job, const core::Hardware& hardware, const cor
               "; gradients summed a step: ", bytes_text(static_cast<double>(plan.reduced_bytes)), " a rank\n",
               "loading     ", bytes_text(plan.load_bytes), " of the base by the fullest node, ",
               duration_text(plan.load_bytes / hardware.storage_bytes_per_s), " at ",
-              bytes_text(hardware.storage_bytes_per_s), "/s\n");
+              bytes_text(hardware.storage_bytes_per_s), "/s\n", host_memory_line(plan));
 }
 
 }  // namespace

@@ -36,7 +36,8 @@ std::string headline(const Source& source) {
                tile(source, "checkpoint", {"/checkpoint_bytes", "bytes"}) +
                tile(source, "gradients summed", {"/reduced_bytes_per_step", "bytes"}, "a GPU and step") +
                tile(source, "tokens a step", {"/tokens_per_step", "count"}) +
-               tile(source, "base read at the start", {"/load_bytes_per_node", "bytes"}, "a node"));
+               tile(source, "base read at the start", {"/load_bytes_per_node", "bytes"}, "a node") +
+               tile(source, "host memory for that", {"/host_copy_bytes_per_node", "bytes"}, "a node"));
 }
 
 // "stages 2 to 7" of the numbers at two pointers.

@@ -1,6 +1,8 @@
 #include "launch/train_meta.hpp"
 
+#include <algorithm>
 #include <cstdio>
+#include <utility>
 
 #include "core/quote.hpp"
 #include "core/trainer.hpp"
@@ -79,14 +81,18 @@ int rehearse(dist::Runtime& runtime, PlannedJob& planned) {
   const std::unique_ptr<kernels::Device> device = kernels::make_meta_device(job.target);
   dist::Mesh mesh = runtime.make_mesh(*device, job.extents);
   core::Trainer trainer(job.config, *device, mesh);
-  const std::vector<RankFigures> ranks = gather_figures(mesh.world(), count(*device, trainer, planned.data()));
+  RankFigures mine = count(*device, trainer, planned.data());
+  mine.peak_resident_bytes = static_cast<double>(peak_resident_bytes());
+  std::vector<RankFigures> ranks = gather_figures(mesh.world(), mine);
+  double most_resident = 0;
+  for (RankFigures& rank : ranks) most_resident = std::max(most_resident, std::exchange(rank.peak_resident_bytes, 0));
   on_first_rank(mesh.world(), [&] {
     expect_as_planned(core::plan_memory(planned.request()), ranks);
     std::fputs(text(describe(job, trainer.trained_parameters(), planned.data()), "\n", memory_table(ranks), "\n",
                     work_table(ranks), "\n", ranks.size(),
                     " processes entered the same verbs in the same order with the same lengths; each one's peaks "
-                    "are those planned in one process; process 0 took ",
-                    bytes_text(static_cast<double>(peak_resident_bytes())), "\n")
+                    "are those planned in one process; a process took up to ",
+                    bytes_text(most_resident), "\n")
                    .c_str(),
                stdout);
     return 0.0;
