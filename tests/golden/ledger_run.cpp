@@ -21,8 +21,8 @@ const Files& files() {
   static const Files made = [] {
     Files f{scratch() + "/ledger_base.h5", scratch() + "/ledger_tokens.h5"};
     on_rank_0([&] {
-      write_base(f.base, oracle::random_model({.layers = 4, .width = 48, .heads = 6, .ffn = 192, .vocab = kVocab,
-                                               .context = 32}, 1));
+      write_base(f.base, oracle::random_model(
+                             {.layers = 4, .width = 48, .heads = 6, .ffn = 192, .vocab = kVocab, .context = 32}, 1));
       write_tokens(f.tokens, random_documents(kDocuments, kLength, kVocab, 2), kVocab);
     });
     return f;
@@ -83,15 +83,17 @@ std::vector<std::string> books(kernels::Device& device, const std::string& when)
 }
 
 // Construction, two steps, an evaluation, the end.
-std::vector<std::string> books_of_a_job(const core::Config& config, kernels::Device& device, dist::Mesh& mesh) {
+std::vector<std::string> books_of_a_job(const core::Config& config, const std::string& tokens, kernels::Device& device,
+                                        dist::Mesh& mesh) {
   std::vector<std::string> all;
   std::array<core::Index, kernels::kCategoryCount> before;  // what the device keeps for itself
-  for (int i = 0; i < kernels::kCategoryCount; ++i) before[i] = device.ledger().current_bytes(static_cast<kernels::Category>(i));
+  for (int i = 0; i < kernels::kCategoryCount; ++i)
+    before[i] = device.ledger().current_bytes(static_cast<kernels::Category>(i));
   const auto note = [&](const char* when) {
     for (std::string& line : books(device, when)) all.push_back(std::move(line));
   };
   {
-    const core::Dataset data(files().tokens, kLength, core::Order::shuffled, 1);
+    const core::Dataset data(tokens, config.data.length, core::Order::shuffled, 1);
     core::Trainer trainer(config, device, mesh);
     note("made");
     trainer.step(data);
@@ -109,16 +111,15 @@ std::vector<std::string> books_of_a_job(const core::Config& config, kernels::Dev
 
 }  // namespace
 
-void expect_plan_is_run(const GoldenCase& c, kernels::DType precision, kernels::DeviceKind kind) {
-  const core::Config config = config_of(c, precision);
-  const dist::MeshExtents& extents = c.mesh;
+void expect_plan_is_run(const core::Config& config, const dist::MeshExtents& extents, const std::string& tokens,
+                        kernels::DeviceKind kind) {
   const auto body = [&](kernels::Device& device, dist::Mesh& mesh) {
-    const std::vector<std::string> run = books_of_a_job(config, device, mesh);
+    const std::vector<std::string> run = books_of_a_job(config, tokens, device, mesh);
     const std::unique_ptr<kernels::Device> meta = kernels::make_meta_device(kind);
     dist::Mesh planned = dist::make_meta_mesh(*meta, extents, mesh.rank());
     core::Config plan = config;
     plan.device.kind = kernels::DeviceKind::meta;
-    const std::vector<std::string> expected = books_of_a_job(plan, *meta, planned);
+    const std::vector<std::string> expected = books_of_a_job(plan, tokens, *meta, planned);
     ASSERT_EQ(run.size(), expected.size());
     for (std::size_t i = 0; i < run.size(); ++i) EXPECT_EQ(run[i], expected[i]) << "(the run's line, the plan's line)";
     EXPECT_GT(device.ledger().peak_bytes(kernels::Category::activation), 0);
@@ -130,6 +131,10 @@ void expect_plan_is_run(const GoldenCase& c, kernels::DType precision, kernels::
     EXPECT_EQ(sent > 0, extents.ranks() > 1);
   };
   on_mesh(extents, body, kind);
+}
+
+void expect_plan_is_run(const GoldenCase& c, kernels::DType precision, kernels::DeviceKind kind) {
+  expect_plan_is_run(config_of(c, precision), c.mesh, files().tokens, kind);
 }
 
 }  // namespace lorashard::golden

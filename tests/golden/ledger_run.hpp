@@ -7,7 +7,12 @@
 
 namespace lorashard::golden {
 
-// A job with the mesh and modes of `c` on a device of `kind`, and on meta planned for that kind. Collective over the job.
+// `config` on `extents` and a device of `kind`, and on meta planned for that kind; `tokens` is its training file.
+// Collective over the job.
+void expect_plan_is_run(const core::Config& config, const dist::MeshExtents& extents, const std::string& tokens,
+                        kernels::DeviceKind kind);
+
+// A small job with the mesh and modes of `c` on a device of `kind`, and on meta planned for that kind. Collective over the job.
 void expect_plan_is_run(const GoldenCase& c, kernels::DType precision, kernels::DeviceKind kind);
 
 }  // namespace lorashard::golden

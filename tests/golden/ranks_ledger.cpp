@@ -2,6 +2,7 @@
 // Plans against runs on the host, on every mesh and mode of the golden cases.
 #include <gtest/gtest.h>
 
+#include "core/options.hpp"
 #include "tests/golden/ledger_run.hpp"
 
 namespace lorashard::golden {
@@ -27,13 +28,44 @@ std::vector<GoldenCase> every_mesh() {
     for (int pipeline = 1; pipeline <= 4; ++pipeline)
       for (int data = 1; tensor * pipeline * data <= 6; ++data)
         for (const char* run : kGoldenRuns)
-          cases.push_back({run, {tensor, pipeline, data}, tensor > 1, dist::ScheduleKind::one_f_one_b, 1,
-                           core::Recompute::none});
+          cases.push_back(
+              {run, {tensor, pipeline, data}, tensor > 1, dist::ScheduleKind::one_f_one_b, 1, core::Recompute::none});
   return cases;
 }
 
 INSTANTIATE_TEST_SUITE_P(EveryMesh, Ledger, testing::ValuesIn(every_mesh()),
                          [](const auto& info) { return title(info.param); });
+
+// The jobs of launch/quickstart, with random weights and tokens in place of its files, on every mesh that divides them.
+class Quickstart : public testing::TestWithParam<const char*> {};
+
+TEST_P(Quickstart, PlanAndRunAgreeToTheByte) {
+  const std::string base = scratch() + "/quickstart_base.h5", tokens = scratch() + "/quickstart_tokens.h5";
+  const oracle::Shape shape{.layers = 4, .width = 192, .heads = 6, .ffn = 768, .vocab = 257, .context = 128};
+  on_rank_0([&] {
+    write_base(base, oracle::random_model(shape, 1));
+    write_tokens(tokens, random_documents(64, shape.context, shape.vocab, 2), shape.vocab);
+  });
+  int meshes = 0;
+  for (int ranks = 1; ranks <= 6; ++ranks)
+    for (const dist::MeshExtents& extents : meshes_of(ranks)) {
+      if (shape.heads % extents.tensor != 0 || extents.pipeline > shape.layers) continue;
+      core::Config config = core::read_config(GetParam(), {{"model.base", base}, {"device.threads", "1"}});
+      if (config.train.batch % extents.data != 0) continue;
+      config.model.shape = shape_of(shape);
+      core::complete_config(config, nullptr);
+      config.mesh.tensor = extents.tensor, config.mesh.pipeline = extents.pipeline;
+      expect_plan_is_run(config, extents, tokens, kernels::DeviceKind::host);
+      ++meshes;
+    }
+  EXPECT_EQ(meshes, 16);
+}
+
+INSTANTIATE_TEST_SUITE_P(Jobs, Quickstart,
+                         testing::Values("configs/quickstart-lora.ini", "configs/quickstart-full.ini"),
+                         [](const auto& info) {
+                           return std::string(info.param).find("lora") == std::string::npos ? "full" : "lora";
+                         });
 
 }  // namespace
 }  // namespace lorashard::golden
