@@ -15,9 +15,10 @@ using kernels::text;
 
 using Table = std::vector<TensorInfo>;
 
-void set_extents(AdapterSpec& spec, const Table& table) {
+// From the tensors of one layer: all are alike.
+void set_extents(AdapterSpec& spec, const Table& layer) {
   const TargetPlace place = place_of(spec.target);
-  const TensorInfo& weight = find(table, text("layers.", spec.layer, ".", place.linear, ".weight"));
+  const TensorInfo& weight = find(layer, text("layers.0.", place.linear, ".weight"));
   spec.in = weight.cols;
   spec.out = place.segment < 0 ? weight.rows : weight.segments[place.segment];
 }
@@ -37,7 +38,7 @@ double alpha_of(const AdapterConfig& adapter, Target target) {
 
 TrainingPlan plan_of_targets(const Config& config) {
   TrainingPlan plan;
-  const Table table = tensor_table(config.model.shape);
+  const Table layer_0 = tensor_table(config.model.shape, 0, 1);
   for (Index layer : layers_of(config)) {
     for (Target target : config.adapter.targets) {
       const auto found = config.adapter.rank_of.find(target);
@@ -52,7 +53,7 @@ TrainingPlan plan_of_targets(const Config& config) {
         continue;
       }
       AdapterSpec spec{layer, target, rank, alpha_of(config.adapter, target)};
-      set_extents(spec, table);
+      set_extents(spec, layer_0);
       plan.adapters.push_back(spec);
     }
   }
@@ -71,13 +72,13 @@ TrainingPlan plan_of_foreign(const Config& config) {
 // A checkpoint names its pairs and carries each alpha as a value of its own.
 TrainingPlan plan_of_checkpoint(const Config& config) {
   const CheckpointReader reader(config.adapter.init);
-  const Table table = tensor_table(config.model.shape);
+  const Table layer_0 = tensor_table(config.model.shape, 0, 1);
   TrainingPlan plan;
   for (Index layer = 0; layer < config.model.shape.layers; ++layer) {
     for (int t = 0; t < kTargetCount; ++t) {
       AdapterSpec spec{layer, static_cast<Target>(t), 0, 0};
       if (spec.target == Target::gate || !reader.has(spec.a_name())) continue;
-      set_extents(spec, table);
+      set_extents(spec, layer_0);
       for (const CheckpointEntry& entry : reader.entries()) {
         if (entry.name == spec.a_name()) spec.rank = entry.rows;
       }
@@ -116,12 +117,13 @@ std::string AdapterSpec::name() const {
 }
 
 bool TrainingPlan::trains(const std::string& tensor) const {
-  return std::find(dense.begin(), dense.end(), tensor) != dense.end();
+  return everything || std::find(dense.begin(), dense.end(), tensor) != dense.end();
 }
 
 TrainingPlan make_plan(const Config& config) {
   TrainingPlan plan;
   if (config.adapter.method == Method::full) {
+    plan.everything = true;
     for (const TensorInfo& info : tensor_table(config.model.shape)) plan.dense.push_back(info.name);
     return plan;
   }
@@ -136,6 +138,7 @@ TrainingPlan make_plan(const Config& config) {
     return std::pair(a.layer, a.target) < std::pair(b.layer, b.target);
   });
   const std::vector<std::string> chosen = std::exchange(plan.dense, {});
+  if (chosen.empty()) return plan;
   for (const TensorInfo& info : tensor_table(config.model.shape)) {
     if (std::find(chosen.begin(), chosen.end(), info.name) != chosen.end()) plan.dense.push_back(info.name);
   }
@@ -143,6 +146,7 @@ TrainingPlan make_plan(const Config& config) {
 }
 
 Index trained_parameters(const TrainingPlan& plan, const ModelShape& shape) {
+  if (plan.everything) return parameter_count(shape);
   Index count = 0;
   for (const AdapterSpec& spec : plan.adapters) count += spec.rank * (spec.in + spec.out);
   const auto table = tensor_table(shape);

@@ -34,6 +34,7 @@ TargetPlace place_of(Target target);
 struct TrainingPlan {
   std::vector<AdapterSpec> adapters;  // by layer, then target
   std::vector<std::string> dense;     // tensors of the table that train themselves, in the table's order
+  bool everything = false;            // dense is the whole table
   bool trains(const std::string& tensor) const;
 };
 

@@ -61,25 +61,29 @@ Part part_of(const std::string& axis) {
 
 // The group that lies on most nodes is the slowest, and the others wait for it.
 Group group_of(const Hardware& hardware, const dist::MeshExtents& extents, const std::string& axis) {
-  std::map<int, std::map<int, int>> of_group;  // members by group and node
-  for (int rank = 0; rank < extents.ranks(); ++rank) {
-    const dist::MeshPoint p = dist::point_of(extents, rank);
-    const int id = axis == "tensor"     ? p.data * extents.pipeline + p.pipeline
-                   : axis == "pipeline" ? p.data * extents.tensor + p.tensor
-                   : axis == "data"     ? p.pipeline * extents.tensor + p.tensor
-                   : axis == "replica"  ? p.pipeline
-                                        : 0;
-    ++of_group[id][rank / hardware.cards_per_node];
+  const bool world = axis == "world", replica = axis == "replica";
+  const dist::MeshExtents group_extents{axis == "tensor" || replica || world ? extents.tensor : 1,
+                                        axis == "pipeline" || world ? extents.pipeline : 1,
+                                        axis == "data" || replica || world ? extents.data : 1};
+  Group widest{0, 1, 1};
+  int most_nodes = 0;
+  for (int first = 0; first < extents.ranks(); ++first) {
+    const dist::MeshPoint corner = dist::point_of(extents, first);
+    if ((corner.tensor > 0 && group_extents.tensor > 1) || (corner.pipeline > 0 && group_extents.pipeline > 1) ||
+        (corner.data > 0 && group_extents.data > 1))
+      continue;  // no group's first rank
+    Group group{group_extents.ranks(), 1, 1};
+    int nodes = 0, node = -1, on_node = 0;
+    for (int member = 0; member < group.size; ++member) {  // rising
+      const dist::MeshPoint p = dist::point_of(group_extents, member);
+      const int its_node = (first + dist::rank_of(extents, p)) / hardware.cards_per_node;
+      if (its_node != node) node = its_node, ++nodes, on_node = 0;
+      group.per_node = std::max(group.per_node, ++on_node);
+    }
+    if (nodes > most_nodes) most_nodes = nodes, widest = group;
   }
-  const auto widest = std::max_element(of_group.begin(), of_group.end(),
-                                       [](const auto& a, const auto& b) { return a.second.size() < b.second.size(); });
-  Group group{0, 1, 1};
-  for (const auto& [node, count] : widest->second) {
-    group.size += count;
-    group.per_node = std::max(group.per_node, count);
-  }
-  group.groups_per_node = std::max(1, std::min(hardware.cards_per_node, extents.ranks()) / group.per_node);
-  return group;
+  widest.groups_per_node = std::max(1, std::min(hardware.cards_per_node, extents.ranks()) / widest.per_node);
+  return widest;
 }
 
 Clock::Clock(const Hardware& hardware, const ClockSettings& settings) : hardware_(hardware), settings_(settings) {

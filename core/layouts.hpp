@@ -1,6 +1,7 @@
 // Other ways to run a job: which mesh, microbatch and recompute mode fit a card, and which are fastest on it.
 #pragma once
 
+#include <memory>
 #include <optional>
 #include <string>
 #include <vector>
@@ -39,17 +40,35 @@ double planned_step_s(const LayoutRequest& request, const Layout& layout);
 // three changes do not do.
 std::vector<Layout> nearest_that_fit(const LayoutRequest& request, const dist::MeshExtents& extents);
 
-// Every mesh of `ranks` that divides the job, with every microbatch, recompute mode, sequence parallelism and schedule.
+// Every mesh of `ranks` that divides the job, with every microbatch, recompute mode, sequence parallelism and schedule,
+// and by LoRA both precisions.
 std::vector<Layout> all_layouts(const Config& config, int ranks);
 
-// The smallest number of ranks up to `most` on which any layout fits, and there the one that is fastest; none: none
-// fits.
 struct Found {
   Layout layout;
-  Plan plan;
+  double step_s = 0, peak_bytes = 0;  // of planned_step_s and peak_bytes
 };
-std::optional<Found> smallest(const LayoutRequest& request, int most);
-// The layout of `ranks` that fits and takes the least time; none: none fits.
-std::optional<Found> fastest(const LayoutRequest& request, int ranks);
+
+class LayoutBounds;
+
+// The best of all_layouts, from as few plans as tell. The request's parts outlive this.
+class Search {
+ public:
+  explicit Search(const LayoutRequest& request);
+  ~Search();
+
+  // The layout of `ranks` that fits and takes the least time; none: none fits.
+  std::optional<Found> fastest(int ranks);
+  // The same on the smallest number of ranks up to `most` on which any fits.
+  std::optional<Found> smallest(int most);
+  // The fastest of each number of ranks up to `most` on which it takes less time than on any smaller number.
+  std::vector<Found> front(int most);
+
+ private:
+  std::optional<Found> below(int ranks, double best_s);
+
+  const LayoutRequest request_;
+  std::unique_ptr<LayoutBounds> bounds_;
+};
 
 }  // namespace lorashard::core

@@ -18,11 +18,10 @@ std::vector<TensorInfo> tensors_of_part(const ModelShape& shape, int part, int p
   const dist::Share layers = layers_of_part(shape.layers, part, parts);
   const bool first = part == 0, last = part == parts - 1;
   std::vector<TensorInfo> here;
-  for (const TensorInfo& info : tensor_table(shape)) {
-    const bool own_layer = info.layer >= layers.first && info.layer < layers.first + layers.count;
-    if ((info.home == Home::layer && own_layer) || (info.home == Home::first && first) ||
+  for (TensorInfo& info : tensor_table(shape, layers.first, layers.count)) {
+    if (info.home == Home::layer || (info.home == Home::first && first) ||
         (info.home == Home::last && last) || (info.home == Home::both_ends && (first || last))) {
-      here.push_back(info);
+      here.push_back(std::move(info));
     }
   }
   return here;
@@ -30,6 +29,7 @@ std::vector<TensorInfo> tensors_of_part(const ModelShape& shape, int part, int p
 
 bool trains_up_to(const TrainingPlan& plan, const ModelShape& shape, int part, int parts) {
   if (part < 0) return false;
+  if (plan.everything) return true;
   const dist::Share layers = layers_of_part(shape.layers, part, parts);
   for (const AdapterSpec& spec : plan.adapters) {
     if (spec.layer < layers.first + layers.count) return true;

@@ -18,13 +18,13 @@ class Gpt2Table {
  public:
   explicit Gpt2Table(const ModelShape& shape) : shape_(shape) {}
 
-  std::vector<TensorInfo> make() {
+  std::vector<TensorInfo> make(Index first, Index count) {
     const Index width = shape_.width;
     matrix("embedding.token", shape_.vocab, width, CutAxis::rows, {shape_.vocab}, kDeviation);
     table_.back().home = shape_.tied_head ? Home::both_ends : Home::first;
     matrix("embedding.position", shape_.context, width, CutAxis::none, {}, kDeviation);
     table_.back().home = Home::first;
-    for (Index layer = 0; layer < shape_.layers; ++layer) add_layer(layer);
+    for (Index layer = first; layer < first + count; ++layer) add_layer(layer);
     layer_ = -1;
     prefix_.clear();
     norm("final_norm", Home::last);
@@ -111,8 +111,10 @@ dist::AxisCut TensorInfo::col_cut(int part, int parts) const {
   return cut_of(cut == CutAxis::cols, segments, cols, part, parts);
 }
 
-std::vector<TensorInfo> tensor_table(const ModelShape& shape) {
-  if (shape.family == "gpt2") return Gpt2Table(shape).make();
+std::vector<TensorInfo> tensor_table(const ModelShape& shape) { return tensor_table(shape, 0, shape.layers); }
+
+std::vector<TensorInfo> tensor_table(const ModelShape& shape, Index first, Index count) {
+  if (shape.family == "gpt2") return Gpt2Table(shape).make(first, count);
   fail(Failure::configuration, text("model.family: found '", shape.family, "', expected gpt2"));
 }
 

@@ -33,6 +33,8 @@ struct TensorInfo {
 
 // In a fixed order: embedding, layers from first to last, final norm, head. Tied heads have no row of their own.
 std::vector<TensorInfo> tensor_table(const ModelShape& shape);
+// Of the layers only those [first, first + count).
+std::vector<TensorInfo> tensor_table(const ModelShape& shape, Index first, Index count);
 
 // The entry called `name`; throws when there is none.
 const TensorInfo& find(const std::vector<TensorInfo>& table, const std::string& name);

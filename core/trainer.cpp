@@ -4,6 +4,7 @@
 #include <cmath>
 #include <cstring>
 #include <set>
+#include <span>
 
 #include "core/learning_rate.hpp"
 #include "core/trainer_state.hpp"
@@ -48,6 +49,13 @@ std::vector<TensorInfo> tensors_here(const Config& config, const dist::Mesh& mes
   return here;
 }
 
+// On meta nothing is read: ids or labels of so many tokens. Valid until the next call that asks for more.
+std::span<const std::int32_t> blank_tokens(Index tokens) {
+  thread_local std::vector<std::int32_t> zeros;
+  if (zeros.size() < static_cast<std::size_t>(tokens)) zeros.resize(static_cast<std::size_t>(tokens));
+  return std::span(zeros).first(static_cast<std::size_t>(tokens));
+}
+
 struct Cutting {
   Index share = 0;       // sequences of a data rank
   Index microbatch = 0;  // sequences
@@ -56,7 +64,8 @@ struct Cutting {
 Cutting cut_batch(const Config& config, const dist::Mesh& mesh) {
   const Index batch = config.train.batch, parts = mesh.extents().data;
   if (batch % parts != 0) {
-    fail(Failure::configuration, text("train.batch: found ", batch, ", expected a multiple of the ", parts, " data ranks"));
+    fail(Failure::configuration,
+         text("train.batch: found ", batch, ", expected a multiple of the ", parts, " data ranks"));
   }
   const Index share = batch / parts, microbatch = microbatch_of(config.train, mesh.extents().data);
   if (microbatch < 1 || share % microbatch != 0) {
@@ -69,9 +78,8 @@ Cutting cut_batch(const Config& config, const dist::Mesh& mesh) {
 // Ids and labels of some rows on the device.
 struct Input {
   kernels::Integers ids, labels;
-  Input(kernels::Device& device, const Rows& rows, Index first, Index count)
-      : ids(device, ActivationKind::tokens, std::span(rows.ids).subspan(first, count)),
-        labels(device, ActivationKind::tokens, std::span(rows.labels).subspan(first, count)) {}
+  Input(kernels::Device& device, std::span<const std::int32_t> ids_here, std::span<const std::int32_t> labels_here)
+      : ids(device, ActivationKind::tokens, ids_here), labels(device, ActivationKind::tokens, labels_here) {}
 };
 
 // Sequences [first, first + count) of an input whose first row is number `offset` of the global batch.
@@ -143,17 +151,22 @@ void Trainer::begin(const Dataset& data) {
   const TrainConfig& train = s.config.train;
   const Cutting cutting = cut_batch(s.config, s.context.mesh);
   const Index first = cutting.share * s.context.mesh.point().data, length = data.length();
-  if (s.under_way.size() == s.readbacks.size()) fail(Failure::other, "a third step was begun before the first was finished");
+  if (s.under_way.size() == s.readbacks.size())
+    fail(Failure::other, "a third step was begun before the first was finished");
 
   // Every rank knows the whole batch, so the number of scored tokens needs no message.
   Rows rows;
   {
     const PhaseScope input(device.profile(), Phase::input);
-    rows = data.batch(s.steps_done, train.batch, 0, train.batch);
+    if (!device.meta()) rows = data.batch(s.steps_done, train.batch, 0, train.batch);
   }
-  const Index scored = rows.scored();
+  const Index scored = device.meta() ? train.batch * length : rows.scored();
   if (scored == 0) fail(Failure::configuration, text(data.path(), ": step ", s.steps_done, " has no scored token"));
-  const Input input(device, rows, first * length, cutting.share * length);
+  const auto own = [&](const std::vector<std::int32_t>& all) {
+    const Index count = cutting.share * length;
+    return device.meta() ? blank_tokens(count) : std::span(all).subspan(first * length, count);
+  };
+  const Input input(device, own(rows.ids), own(rows.labels));
   std::vector<Microbatch> microbatches;
   for (Index at = 0; at < cutting.share; at += cutting.microbatch) {
     microbatches.push_back(microbatch_of(input, at, cutting.microbatch, length, first));
@@ -215,7 +228,7 @@ Evaluation Trainer::evaluate(const Dataset& data) {
   Index scored = 0;
   for (Index at = microbatch * mesh.point().data; at < data.rows(); at += round) {
     const Rows rows = data.in_order(at, std::min(microbatch, data.rows() - at));
-    const Input input(device, rows, 0, static_cast<Index>(rows.ids.size()));
+    const Input input(device, rows.ids, rows.labels);
     Microbatch m = microbatch_of(input, 0, std::min(microbatch, data.rows() - at), data.length(), at);
     m.training = false;
     s.pipeline.evaluate(m, loss_total);

@@ -38,6 +38,11 @@ ClockSettings clock_settings(const PlanRequest& request) {
           request.target == kernels::DeviceKind::cuda};
 }
 
+double stage_message_s(const Hardware& hardware, const dist::MeshExtents& extents, int from, int to, double bytes) {
+  const auto node = [&](int stage) { return stage * extents.tensor / hardware.cards_per_node; };
+  return from == to ? 0 : message_s(hardware, bytes, node(from) == node(to));
+}
+
 StepTime planned_time(const PlanRequest& request, const Hardware& hardware,
                       const std::vector<const std::vector<WorkTime>*>& works, double message_bytes) {
   const Config& config = request.config;
@@ -47,16 +52,15 @@ StepTime planned_time(const PlanRequest& request, const Hardware& hardware,
       config.train.batch / request.extents.data / microbatch_of(config.train, request.extents.data);
   input.shape = {config.mesh.schedule, stages, static_cast<int>(microbatches), config.mesh.chunks};
   input.stages = works;
-  // Neighbours are `tensor` ranks apart.
-  const auto node = [&](int stage) { return dist::rank_of(request.extents, {0, stage, 0}) / hardware.cards_per_node; };
   input.travel = [=, &hardware](int stage, const dist::Action& action) {
     const int peer =
         dist::route({config.mesh.schedule, stages, 1, config.mesh.chunks}, stage, {action.kind, 0, action.chunk}).peer;
-    return peer == stage ? 0.0 : message_s(hardware, message_bytes, node(stage) == node(peer));
+    return stage_message_s(hardware, request.extents, stage, peer, message_bytes);
   };
   std::vector<bool> trains;  // by part: something up to it
   const TrainingPlan plan = make_plan(config);
-  for (int part = 0; part < parts; ++part) trains.push_back(trains_up_to(plan, config.model.shape, part, parts));
+  for (int part = 0; part < parts; ++part)
+    trains.push_back((part > 0 && trains.back()) || trains_up_to(plan, config.model.shape, part, parts));
   input.happens = [=](int stage, const dist::Action& action) {
     const int part = action.chunk * stages + stage;
     if (action.kind == ActionKind::receive_backward) return bool(trains[part]);

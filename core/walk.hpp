@@ -2,6 +2,7 @@
 #pragma once
 
 #include <memory>
+#include <numeric>
 
 #include "core/plan.hpp"
 #include "core/trainer.hpp"
@@ -15,6 +16,7 @@ class Walk {
 
   const Trainer& trainer() const { return trainer_; }
   const CategoryBytes& held() const { return held_; }  // before the step
+  Index held_total() const { return std::accumulate(held_.begin(), held_.end(), Index{0}); }
   CategoryBytes peak() const;
   ActivationBytes activations() const;  // at their peak
   Index peak_total() const { return device_->ledger().peak_bytes(); }
@@ -26,6 +28,9 @@ class Walk {
   Trainer trainer_;
   CategoryBytes held_{};
 };
+
+// A message between two pipeline stages, whose ranks lie `tensor` apart on the nodes.
+double stage_message_s(const Hardware& hardware, const dist::MeshExtents& extents, int from, int to, double bytes);
 
 // The step that the works of one rank of each stage make on the job's schedule.
 StepTime planned_time(const PlanRequest& request, const Hardware& hardware,

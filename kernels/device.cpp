@@ -78,8 +78,7 @@ Integers::Integers(Device& device, Account account, std::span<const std::int32_t
   static_assert(sizeof(std::int32_t) == sizeof(float));
   const Index count = static_cast<Index>(values.size());
   if (device.meta()) {
-    on_meta_.assign(values.begin(), values.end());
-    view_ = on_meta_;
+    view_ = values;
     return;
   }
   // Four bytes are moved as four bytes, whatever they mean.

@@ -134,13 +134,13 @@ void duplicate(Device& device, ConstMatrix from, Matrix to);
 // Token ids or labels where this device's operations read them; the source may be used again on return.
 class Integers {
  public:
+  // On meta they are not copied, and must outlive this.
   Integers(Device& device, Account account, std::span<const std::int32_t> values);
-  // Device memory. On meta the values are in host memory.
+  // Device memory. On meta the values themselves.
   std::span<const std::int32_t> view() const { return view_; }
 
  private:
   Buffer buffer_;
-  std::vector<std::int32_t> on_meta_;
   std::span<const std::int32_t> view_;
 };
 

@@ -1,6 +1,7 @@
 // lorashard compare: what LoRA saves against full fine-tuning of the same job, planned, and with --run also run here.
 #include <boost/json.hpp>
 #include <cstdio>
+#include <map>
 
 #include "launch/plan_page.hpp"
 #include "launch/report_files.hpp"
@@ -23,7 +24,7 @@ constexpr Method kMethods[] = {Method::lora, Method::full};
 struct Column {
   std::string head;
   Job job;
-  Found found;
+  core::Plan plan;
 };
 
 constexpr double kModels = 100;
@@ -31,9 +32,9 @@ constexpr double kModels = 100;
 // LoRA keeps one base and an adapter a model; full fine-tuning a base a model.
 double storage_bytes(const Column& column) {
   const double value_bytes = column.job.config.train.precision == kernels::DType::bf16 ? 2 : 4;
-  const double base = static_cast<double>(column.found.plan.base_parameters) * value_bytes;
+  const double base = static_cast<double>(column.plan.base_parameters) * value_bytes;
   return column.job.config.adapter.method == Method::full ? kModels * base
-                                                          : base + kModels * column.found.plan.checkpoint_bytes;
+                                                          : base + kModels * column.plan.checkpoint_bytes;
 }
 
 std::string planned_table(const core::Hardware& hardware, const std::vector<Column>& columns) {
@@ -46,15 +47,15 @@ std::string planned_table(const core::Hardware& hardware, const std::vector<Colu
   const auto ranks = [](const Column& c) { return static_cast<double>(c.job.extents.ranks()); };
   add("GPUs", [](const Column& c) { return std::to_string(c.job.extents.ranks()); });
   add("mesh", [](const Column& c) { return to_string(c.job.extents); });
-  add("trained parameters", [](const Column& c) { return count_text(c.found.plan.trained_parameters); });
-  add("memory a GPU", [](const Column& c) { return bytes_text(c.found.plan.peak_bytes_per_rank); });
-  add("memory in all", [&](const Column& c) { return bytes_text(ranks(c) * c.found.plan.peak_bytes_per_rank); });
-  add("ms a step", [](const Column& c) { return fixed_text(1e3 * c.found.plan.time.step_s, 0); });
-  add("tokens/s a GPU", [&](const Column& c) { return fixed_text(c.found.plan.tokens_per_s() / ranks(c), 1); });
-  add("GPU-hours", [](const Column& c) { return fixed_text(gpu_hours(c.job, c.found.plan), 1); });
+  add("trained parameters", [](const Column& c) { return count_text(c.plan.trained_parameters); });
+  add("memory a GPU", [](const Column& c) { return bytes_text(c.plan.peak_bytes_per_rank); });
+  add("memory in all", [&](const Column& c) { return bytes_text(ranks(c) * c.plan.peak_bytes_per_rank); });
+  add("ms a step", [](const Column& c) { return fixed_text(1e3 * c.plan.time.step_s, 0); });
+  add("tokens/s a GPU", [&](const Column& c) { return fixed_text(c.plan.tokens_per_s() / ranks(c), 1); });
+  add("GPU-hours", [](const Column& c) { return fixed_text(gpu_hours(c.job, c.plan), 1); });
   add("bytes all-reduced a step",
-      [](const Column& c) { return bytes_text(static_cast<double>(c.found.plan.reduced_bytes)); });
-  add("checkpoint", [](const Column& c) { return bytes_text(c.found.plan.checkpoint_bytes); });
+      [](const Column& c) { return bytes_text(static_cast<double>(c.plan.reduced_bytes)); });
+  add("checkpoint", [](const Column& c) { return bytes_text(c.plan.checkpoint_bytes); });
   add("storage of 100 models", [](const Column& c) { return bytes_text(storage_bytes(c)); });
   return table_text(rows);
 }
@@ -62,45 +63,48 @@ std::string planned_table(const core::Hardware& hardware, const std::vector<Colu
 boost::json::object planned_json(const core::Hardware& hardware, const std::vector<Column>& columns) {
   boost::json::object root;
   for (const Column& column : columns) {
-    boost::json::object object = plan_json(column.job, hardware, column.found.plan);
+    boost::json::object object = plan_json(column.job, hardware, column.plan);
     object["storage_bytes_of_100_models"] = storage_bytes(column);
     root[column.head] = object;
   }
   return root;
 }
 
-// Without the timelines of plans, which it does not show.
-boost::json::object report_of(const core::Hardware& hardware, const std::vector<Column>& columns) {
-  boost::json::object planned = planned_json(hardware, columns);
+using SearchedJobs = std::map<Method, std::unique_ptr<SearchedJob>>;
+
+// Without the timelines of plans, which it does not show; with what more GPUs would do.
+boost::json::object report_of(const core::Hardware& hardware, const std::vector<Column>& columns, SearchedJobs& jobs,
+                              int most) {
+  boost::json::object planned = planned_json(hardware, columns), front;
   for (auto& [head, plan] : planned) plan.as_object().erase("timeline");
+  for (auto& [method, job] : jobs) front[name(method)] = front_json(*job, hardware, job->search().front(most));
   return {{"report", "compare"},
           {"hardware", hardware.name},
           {"memory_bytes", hardware.memory_bytes},
-          {"planned", planned}};
+          {"planned", planned},
+          {"front", front}};
 }
 
 // Each method on the fewest GPUs that hold it, and LoRA on as many as full fine-tuning needs.
-std::vector<Column> planned_columns(const Arguments& arguments, const core::Hardware& hardware) {
-  const int most = ranks_option(arguments, "most", 4096);
+std::vector<Column> planned_columns(const Arguments& arguments, const core::Hardware& hardware, SearchedJobs& jobs,
+                                    int most) {
   std::vector<Column> columns;
   int shared = 0;
-  std::vector<std::unique_ptr<SearchedJob>> jobs;
-  for (const Method method : kMethods) {
-    const SearchedJob& job = *jobs.emplace_back(std::make_unique<SearchedJob>(arguments, method, hardware));
-    std::optional<Found> found = core::smallest(job.request(), most);
+  const auto add = [&](const std::string& head, const SearchedJob& job, const Found& found) {
+    columns.push_back({head, job.job_of(found.layout), job.plan_of(found.layout)});
+  };
+  for (auto& [method, job] : jobs) {
+    const std::optional<Found> found = job->search().smallest(most);
     if (!found)
       kernels::fail(kernels::Failure::memory, text("adapter.method = ", name(method), ": does not fit on up to ", most,
                                                    " ", hardware.name, "; --most looks further"));
     shared = std::max(shared, found->layout.extents.ranks());
-    Job own = job.job_of(found->layout);
-    columns.push_back({text(name(method), ", smallest"), std::move(own), std::move(*found)});
+    add(text(name(method), ", smallest"), *job, *found);
   }
   shared = ranks_option(arguments, "ranks", shared);
-  for (std::size_t i = 0; i < jobs.size(); ++i)
-    if (std::optional<Found> found = fastest_on(*jobs[i], columns[i].found, shared)) {
-      Job own = jobs[i]->job_of(found->layout);
-      columns.push_back({text(name(kMethods[i]), " on ", shared), std::move(own), std::move(*found)});
-    }
+  for (auto& [method, job] : jobs)
+    if (const std::optional<Found> found = job->search().fastest(shared))
+      add(text(name(method), " on ", shared), *job, *found);
   return columns;
 }
 
@@ -119,9 +123,10 @@ int run_both(dist::Runtime& runtime, const Arguments& arguments) {
   if (runtime.rank() != 0) return 0;
   std::fputs(text("\n", comparison_table(directories, true)).c_str(), stdout);
   if (arguments.has("report"))
-    write_report(arguments.value("report"), {{"report", "compare"},
-                                             {"run", {{name(kMethods[0]), run_data(directories[0])},
-                                                      {name(kMethods[1]), run_data(directories[1])}}}});
+    write_report(
+        arguments.value("report"),
+        {{"report", "compare"},
+         {"run", {{name(kMethods[0]), run_data(directories[0])}, {name(kMethods[1]), run_data(directories[1])}}}});
   return 0;
 }
 
@@ -148,8 +153,11 @@ int compare(dist::Runtime& runtime, int argc, char** argv) {
   if (arguments.has("run")) return run_both(runtime, arguments);
   expect_one_rank(runtime, "compare");
   const core::Hardware hardware = find_hardware(arguments.config(), ranks_option(arguments, "ranks", 1 << 20));
-  const std::vector<Column> columns = planned_columns(arguments, hardware);
-  if (arguments.has("report")) write_report(arguments.value("report"), report_of(hardware, columns));
+  const int most = ranks_option(arguments, "most", 4096);
+  SearchedJobs jobs;
+  for (const Method method : kMethods) jobs[method] = std::make_unique<SearchedJob>(arguments, method, hardware);
+  const std::vector<Column> columns = planned_columns(arguments, hardware, jobs, most);
+  if (arguments.has("report")) write_report(arguments.value("report"), report_of(hardware, columns, jobs, most));
   const std::string page = arguments.has("json") ? boost::json::serialize(planned_json(hardware, columns)) + "\n"
                                                  : planned_table(hardware, columns);
   std::fputs(page.c_str(), stdout);

@@ -75,14 +75,11 @@ array stages_of(const core::Plan& plan) {
 
 }  // namespace
 
-object plan_json(const Job& job, const core::Hardware& hardware, const core::Plan& plan) {
-  const int ranks = job.extents.ranks();
-  const auto rate = [&](double flops) { return flops / plan.time.step_s / ranks / 1e12; };
+object layout_json(const Job& job, const core::Hardware& hardware) {
   object root;
-  root["fits"] = plan.fits();
   root["method"] = name(job.config.adapter.method);
   root["hardware"] = hardware.name;
-  root["ranks"] = ranks;
+  root["ranks"] = job.extents.ranks();
   root["mesh"] = {{"tensor", job.extents.tensor},
                   {"pipeline", job.extents.pipeline},
                   {"data", job.extents.data},
@@ -95,9 +92,17 @@ object plan_json(const Job& job, const core::Hardware& hardware, const core::Pla
                       : recompute == core::Recompute::selective ? "selective"
                                                                 : "full";
   root["precision"] = kernels::name(job.config.train.precision);
+  root["memory_bytes"] = hardware.memory_bytes;
+  return root;
+}
+
+object plan_json(const Job& job, const core::Hardware& hardware, const core::Plan& plan) {
+  const int ranks = job.extents.ranks();
+  const auto rate = [&](double flops) { return flops / plan.time.step_s / ranks / 1e12; };
+  object root = layout_json(job, hardware);
+  root["fits"] = plan.fits();
   root["parameters"] = plan.base_parameters;
   root["trained_parameters"] = plan.trained_parameters;
-  root["memory_bytes"] = plan.memory_bytes;
   root["peak_bytes_per_rank"] = plan.peak_bytes_per_rank;
   root["tokens_per_step"] = plan.tokens;
   root["step_s"] = plan.time.step_s;

@@ -14,6 +14,8 @@ namespace lorashard::launch {
 std::string plan_text(const Job& job, const core::Hardware& hardware, const core::Plan& plan);
 // "fits: ..." or "does not fit: ...", with what is in the way.
 std::string verdict_text(const core::Hardware& hardware, const core::Plan& plan);
+// Which layout it is, on which memory: keys of plan_json too.
+boost::json::object layout_json(const Job& job, const core::Hardware& hardware);
 // One object: the keys of the README's table.
 boost::json::object plan_json(const Job& job, const core::Hardware& hardware, const core::Plan& plan);
 

@@ -59,8 +59,8 @@ std::string front_card(const Source& source) {
   }
   return card(
       "More GPUs, less time",
-      "From the fewest GPUs that hold the job upwards, each number twice the one before, in its fastest layout. "
-      "Both axes are logarithmic. Layouts are tensor × pipeline × data.",
+      "From the fewest GPUs that hold the job upwards: every number that is faster than all smaller ones, in its fastest "
+      "layout. Both axes are logarithmic. Layouts are tensor × pipeline × data.",
       html(source, chart) + html(table));
 }
 

@@ -1,7 +1,7 @@
 // lorashard plan --search: the smallest and the fastest layouts of a job, by LoRA and in full.
 #pragma once
 
-#include <map>
+#include <boost/json.hpp>
 
 #include "core/layouts.hpp"
 #include "launch/arguments.hpp"
@@ -13,19 +13,23 @@ namespace lorashard::launch {
 class SearchedJob {
  public:
   SearchedJob(const Arguments& arguments, core::Method method, const core::Hardware& hardware);
-  core::LayoutRequest request() const;
+  core::Search& search() { return *search_; }
   // As a job of its own, for the pages of plan_page.hpp.
   Job job_of(const core::Layout& layout) const;
+  core::Plan plan_of(const core::Layout& layout) const;
 
  private:
+  core::LayoutRequest request() const;
+
   PlannedJob planned_;
   const core::Hardware& hardware_;
+  std::unique_ptr<core::Search> search_;
 };
 
-// The fastest way to use `ranks`, which the smallest way already is on as many.
-std::optional<core::Found> fastest_on(const SearchedJob& job, const std::optional<core::Found>& smallest, int ranks);
+// Each layout of a front, by what searches find of it.
+boost::json::array front_json(const SearchedJob& job, const core::Hardware& hardware, const std::vector<core::Found>& front);
 
-// "8x2x3, microbatch 4, recompute full, sequence parallel, interleaved with 4 parts"
+// "8x2x3, bf16, microbatch 4, recompute full, sequence parallel, interleaved with 4 parts"
 std::string layout_text(const core::Layout& layout);
 
 int plan_search(const Arguments& arguments, const core::Hardware& hardware);

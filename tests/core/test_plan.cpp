@@ -147,6 +147,8 @@ TEST_F(Planner, SearchFindsWhatBruteForceFinds) {
     for (const double share : {1.0, 0.4, 0.2, 0.01}) {
       hardware_.memory_bytes = part_of_whole(config, share);
       const LayoutRequest asked{config, data_, hardware_};
+      Search search(asked);
+      std::vector<std::pair<int, double>> front;
       int least = 0;
       for (int ranks = 1; ranks <= 8; ++ranks) {
         double best_s = 0;
@@ -154,14 +156,22 @@ TEST_F(Planner, SearchFindsWhatBruteForceFinds) {
           const Plan plan = plan_job(request(layout.config, layout.extents), hardware_);
           if (plan.fits() && (best_s == 0 || plan.time.step_s < best_s)) best_s = plan.time.step_s;
         }
-        const std::optional<Found> found = fastest(asked, ranks);
+        const std::optional<Found> found = search.fastest(ranks);
         ASSERT_EQ(found.has_value(), best_s > 0) << ranks << " ranks, share " << share;
         if (!found) continue;
-        EXPECT_NEAR(found->plan.time.step_s, best_s, 1e-9 * best_s) << ranks << " ranks, share " << share;
+        EXPECT_NEAR(found->step_s, best_s, 1e-9 * best_s) << ranks << " ranks, share " << share;
+        EXPECT_EQ(found->peak_bytes, plan_job(request(found->layout.config, found->layout.extents), hardware_).peak_bytes_per_rank);
         if (least == 0) least = ranks;
+        if (front.empty() || best_s < front.back().second * (1 - 1e-9)) front.emplace_back(ranks, best_s);
       }
-      const std::optional<Found> smallest_found = smallest(asked, 8);
+      const std::optional<Found> smallest_found = search.smallest(8);
       EXPECT_EQ(smallest_found ? smallest_found->layout.extents.ranks() : 0, least) << "share " << share;
+      const std::vector<Found> found_front = search.front(8);
+      ASSERT_EQ(found_front.size(), front.size()) << "share " << share;
+      for (std::size_t i = 0; i < front.size(); ++i) {
+        EXPECT_EQ(found_front[i].layout.extents.ranks(), front[i].first);
+        EXPECT_NEAR(found_front[i].step_s, front[i].second, 1e-9 * front[i].second);
+      }
       numbers.insert(least);
     }
     EXPECT_TRUE(numbers.contains(1));

@@ -150,6 +150,15 @@ TEST_F(Planning, SearchFindsFewGpusForLora) {
   EXPECT_GE(lora.at("ranks").as_int64(), 11);
   EXPECT_LE(lora.at("ranks").as_int64(), 16);
   EXPECT_TRUE(lora.at("mesh").as_object().contains("pipeline"));
+  // More ranks, less time.
+  const auto& front = found.at("front").at("lora").as_array();
+  ASSERT_GE(front.size(), 2u);
+  EXPECT_EQ(front[0].at("ranks"), lora.at("ranks"));
+  EXPECT_EQ(front[0].at("step_s").to_number<double>(), lora.at("step_s").to_number<double>());
+  for (std::size_t i = 1; i < front.size(); ++i) {
+    EXPECT_GT(front[i].at("ranks").as_int64(), front[i - 1].at("ranks").as_int64());
+    EXPECT_LT(front[i].at("step_s").to_number<double>(), front[i - 1].at("step_s").to_number<double>());
+  }
 }
 
 // What a report shows is what its page carries, and what lies beside it (test_report.cpp has the rest).
@@ -162,7 +171,9 @@ TEST_F(Planning, WritesReports) {
   };
   ASSERT_EQ(call("plan --config job.ini --ranks 2 --report plan.html").code, 0);
   expect_page("plan", "plan");
-  ASSERT_EQ(call("compare --config job.ini --report compare.html").code, 0);
+  ASSERT_EQ(call("plan --search --most 8 --config job.ini --report search.html").code, 0);
+  expect_page("search", "search");
+  ASSERT_EQ(call("compare --most 8 --config job.ini --report compare.html").code, 0);
   expect_page("compare", "compare");
   const Outcome refused = call("plan --config job.ini --report no/folder/plan.html");
   EXPECT_EQ(refused.code, 6);
