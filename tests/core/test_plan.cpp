@@ -5,7 +5,7 @@
 #include <numeric>
 #include <set>
 
-#include "core/layouts.hpp"
+#include "core/layout_bounds.hpp"
 #include "core/options.hpp"
 #include "core/plan.hpp"
 #include "core/walk.hpp"
@@ -160,7 +160,8 @@ TEST_F(Planner, SearchFindsWhatBruteForceFinds) {
         ASSERT_EQ(found.has_value(), best_s > 0) << ranks << " ranks, share " << share;
         if (!found) continue;
         EXPECT_NEAR(found->step_s, best_s, 1e-9 * best_s) << ranks << " ranks, share " << share;
-        EXPECT_EQ(found->peak_bytes, plan_job(request(found->layout.config, found->layout.extents), hardware_).peak_bytes_per_rank);
+        EXPECT_EQ(found->peak_bytes,
+                  plan_job(request(found->layout.config, found->layout.extents), hardware_).peak_bytes_per_rank);
         if (least == 0) least = ranks;
         if (front.empty() || best_s < front.back().second * (1 - 1e-9)) front.emplace_back(ranks, best_s);
       }
@@ -177,6 +178,35 @@ TEST_F(Planner, SearchFindsWhatBruteForceFinds) {
     EXPECT_TRUE(numbers.contains(1));
     EXPECT_TRUE(numbers.contains(0)) << "of a card that holds nothing";
     EXPECT_GE(numbers.size(), 3u);
+  }
+}
+
+// What the search leaves out by: no layout takes less, on nodes that cut tensor groups in two and whose links are slow.
+TEST_F(Planner, NoLayoutTakesLessThanItsBound) {
+  hardware_.cards_per_node = 3;
+  for (const double slower : {1.0, 200.0}) {
+    hardware_.inside.bytes_per_s /= slower;
+    hardware_.between.bytes_per_s /= slower;
+    for (const Method method : {Method::lora, Method::full}) {
+      const Config config = small_job(method);
+      const LayoutRequest asked{config, data_, hardware_};
+      LayoutBounds bounds(asked);
+      double tightest = 0;
+      for (int ranks = 1; ranks <= 8; ++ranks)
+        for (const Layout& layout : all_layouts(config, ranks)) {
+          const TrainConfig& train = layout.config.train;
+          const MeshConfig& mesh = layout.config.mesh;
+          const Candidate candidate{layout.extents,         train.microbatch, mesh.chunks,
+                                    mesh.sequence_parallel, train.recompute,  train.precision};
+          const double seconds = planned_step_s(asked, layout), least_s = bounds.least_s(candidate);
+          const double bytes = peak_bytes(asked, layout), least_bytes = bounds.least_bytes(candidate);
+          EXPECT_LE(least_s, seconds) << to_string(layout.extents) << " microbatch " << train.microbatch;
+          EXPECT_LE(least_bytes, bytes) << to_string(layout.extents) << " microbatch " << train.microbatch;
+          EXPECT_LE(bounds.least_s(ranks, train.precision), seconds);
+          tightest = std::max(tightest, least_s / seconds);
+        }
+      EXPECT_GT(tightest, 0.8) << "a bound that leaves nothing out";
+    }
   }
 }
 
