@@ -71,11 +71,13 @@ array memory_rows(const std::vector<core::PlannedRanks>& planned, const RunFigur
   };
   for (int c = 0; c < kCategoryCount; ++c) {
     const auto category = static_cast<kernels::Category>(c);
-    add(kernels::name(category), [c](const core::PlannedRanks& r) { return r.peak_bytes[c]; },
+    add(
+        kernels::name(category), [c](const core::PlannedRanks& r) { return r.peak_bytes[c]; },
         [c](const RankFigures& r) { return r.peak_bytes[c]; });
     if (category != kernels::Category::activation) continue;
     for (int k = 0; k < kActivationKindCount; ++k)
-      add(text("activation, ", kernels::name(static_cast<kernels::ActivationKind>(k))),
+      add(
+          text("activation, ", kernels::name(static_cast<kernels::ActivationKind>(k))),
           [k](const core::PlannedRanks& r) { return r.activation_bytes[k]; },
           [k](const RankFigures& r) { return r.activation_bytes[k]; });
   }
@@ -120,7 +122,8 @@ std::string against_plan_text(const object& figures) {
   if (figures.contains("time")) {
     const auto ms = [](double seconds) { return fixed_text(1e3 * seconds, 2); };
     rows("time", ", ms", ms);
-    add(text("step on ", std::string(figures.at("hardware").as_string()), ", ms"), figures.at("step_s").as_object(), ms);
+    add(text("step on ", std::string(figures.at("hardware").as_string()), ", ms"), figures.at("step_s").as_object(),
+        ms);
   }
   return table_text(table);
 }

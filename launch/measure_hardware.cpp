@@ -186,7 +186,8 @@ double passes_bytes_per_s(const Bench& bench) {
                bias = bench.tensor(DType::f32, 1, kWidth), gradient = bench.tensor(DType::f32, 1, 8 * kRows * kWidth);
   Tensor y = bench.tensor(DType::f32, kRows, kWidth), statistics = bench.tensor(DType::f32, kRows, 2),
          dx = bench.tensor(DType::f32, kRows, kWidth), value = bench.tensor(DType::f32, 1, 8 * kRows * kWidth),
-         first = bench.tensor(DType::f32, 1, 8 * kRows * kWidth), second = bench.tensor(DType::f32, 1, 8 * kRows * kWidth);
+         first = bench.tensor(DType::f32, 1, 8 * kRows * kWidth),
+         second = bench.tensor(DType::f32, 1, 8 * kRows * kWidth);
   const auto norms = [&] {
     kernels::layer_norm(device, kernels::LayerNormForward{x, weight, bias, 1e-5f, y, statistics});
     kernels::layer_norm(device, kernels::LayerNormBackward{x, statistics, weight, y, dx, true, {}, {}});
@@ -263,11 +264,13 @@ std::string measure_hardware(dist::Runtime& runtime, kernels::Device& device, in
   const double ranks = runtime.size();
   const double f32_flops = 1e9 * bench.mean(kernels::library_gflops(device, kRows, kRows, kRows, DType::f32));
   const double bf16_flops = 1e9 * bench.mean(kernels::library_gflops(device, kRows, kRows, kRows, DType::bf16));
-  const ProductFit f32 = fit_products(bench, DType::f32, f32_flops), bf16 = fit_products(bench, DType::bf16, bf16_flops);
+  const ProductFit f32 = fit_products(bench, DType::f32, f32_flops),
+                   bf16 = fit_products(bench, DType::bf16, bf16_flops);
   const AttentionFit attention = fit_attention(bench, f32_flops);
   const double passes = passes_bytes_per_s(bench), bytes_per_s = std::max(passes, copy_bytes_per_s(bench));
   const LinkFit link = fit_link(bench, mesh.pipeline());
-  const double memory_bytes = static_cast<double>(::sysconf(_SC_PHYS_PAGES)) * static_cast<double>(::sysconf(_SC_PAGE_SIZE));
+  const double memory_bytes =
+      static_cast<double>(::sysconf(_SC_PHYS_PAGES)) * static_cast<double>(::sysconf(_SC_PAGE_SIZE));
 
   std::ostringstream out;
   out << std::setprecision(4);
@@ -284,7 +287,8 @@ std::string measure_hardware(dist::Runtime& runtime, kernels::Device& device, in
       << "MiB  # what a process held here beyond what it asked for\n"
       << "f32 = " << ranks * f32_flops / 1e9 << "GFLOP/s  # oneDNN, products of " << kRows << "\ntf32 = 0\n"
       << "bf16 = " << ranks * bf16_flops / 1e9 << "GFLOP/s  # the same, " << kernels::host_bf16_path() << "\n"
-      << "bandwidth = " << ranks * bytes_per_s / 1e9 << "GB/s  # copies of 64 MiB, or the passes below where caches help them more\n"
+      << "bandwidth = " << ranks * bytes_per_s / 1e9
+      << "GB/s  # copies of 64 MiB, or the passes below where caches help them more\n"
       << "multiprocessors = " << runtime.size() * threads << "  # threads measured with\n\n"
       << "[products]\n# Fitted on products of GPT-2 124M's layers, bias and GELU included, and of adapters of rank "
       << kRank << ".\n";
@@ -299,13 +303,15 @@ std::string measure_hardware(dist::Runtime& runtime, kernels::Device& device, in
       << "  # FLOPs a byte\nattention_own_share = 1\n"
       << "bytes_share = " << share(passes / bytes_per_s) << "  # norms, residuals and AdamW\n"
       << "latency = 2us  # a guess\n\n"
-      << "[node]\n# MPI within this host: an all-reduce of 1 KiB and of 4 MiB, and messages of 4 MiB both ways at once.\n"
+      << "[node]\n# MPI within this host: an all-reduce of 1 KiB and of 4 MiB, and messages of 4 MiB both ways at "
+         "once.\n"
       << "cards = " << runtime.size() << "\n"
       << "inside.bandwidth = " << link.bytes_per_s / 1e9 << "GB/s\ninside.latency = 0\ninside.share = 1\n"
       << "inside.half_ranks = 0\n"
       << "between.bandwidth = 1.25GB/s  # not measured: 10 Gb/s Ethernet\nbetween.latency = 30us  # not measured\n"
       << "between.share = 0.9  # not measured\nquick_share = 1\nbulk_start = 0\n"
-      << "message_share = " << share(link.message_share) << "\nmessage_bulk_start = 1ms  # never better than message_share\n"
+      << "message_share = " << share(link.message_share)
+      << "\nmessage_bulk_start = 1ms  # never better than message_share\n"
       << "collective_latency = " << 1e6 * link.latency_s << "us\n"
       << "host_memory = " << memory_bytes / 0x1p30 << "GiB\n"
       << "storage = 1GB/s  # not measured: every site differs\n";

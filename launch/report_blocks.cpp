@@ -104,6 +104,7 @@ std::string mesh_html(const Source& source, const std::string& plan, bool named)
     return (named ? text(name, ' ') : "") + source.html({text(mesh, '/', name), "count"});
   };
   std::string more;
+  if (!source.string(plan + "/precision").empty()) more += ", " + source.html({plan + "/precision", "text"});
   for (const std::string& key : {plan + "/microbatch", mesh + "/microbatch"})
     if (source.find(key) != nullptr) more += ", microbatch " + source.html({key, "count"});
   for (const std::string& key : {plan + "/recompute", mesh + "/recompute"})

@@ -27,7 +27,8 @@ class SearchedJob {
 };
 
 // Each layout of a front, by what searches find of it.
-boost::json::array front_json(const SearchedJob& job, const core::Hardware& hardware, const std::vector<core::Found>& front);
+boost::json::array front_json(const SearchedJob& job, const core::Hardware& hardware,
+                              const std::vector<core::Found>& front);
 
 // "8x2x3, bf16, microbatch 4, recompute full, sequence parallel, interleaved with 4 parts"
 std::string layout_text(const core::Layout& layout);

@@ -18,11 +18,11 @@ struct RankFigures {
     double flops = 0, bytes = 0, sent_bytes = 0;
   };
   std::array<PhaseFigures, kernels::kPhaseCount> phases;
-  std::array<double, kernels::kCategoryCount> peak_bytes;  // by category
+  std::array<double, kernels::kCategoryCount> peak_bytes;              // by category
   std::array<double, kernels::kActivationKindCount> activation_bytes;  // at the activations' peak
-  double peak_total_bytes = 0;                             // of the sum at any one time
-  double peak_resident_bytes = 0;                          // of the process, libraries and all
-  double reduced_bytes = 0;                                // handed to the gradient reduction each step
+  double peak_total_bytes = 0;                                         // of the sum at any one time
+  double peak_resident_bytes = 0;                                      // of the process, libraries and all
+  double reduced_bytes = 0;                                            // handed to the gradient reduction each step
 };
 
 // Seconds by phase up to now. Waits for what is queued.
@@ -40,9 +40,9 @@ struct RunFigures {
   double step_s = 0;                      // spent in its optimizer steps
   double loss = 0;                        // of the last step
   core::Index checkpoint_bytes = 0;
-  double ceiling_share = 0;  // of the products' speed in the library's own (rank 0); 0: not measured
-  std::string library;       // whose
-  std::string result;        // the file made
+  double ceiling_share = 0;          // of the products' speed in the library's own (rank 0); 0: not measured
+  std::string library;               // whose
+  std::string result;                // the file made
   boost::json::object against_plan;  // see against_plan.hpp; empty: not planned
   std::vector<core::NamedLoss> before, after;
   std::vector<RankFigures> ranks;
