@@ -57,11 +57,11 @@ std::string front_card(const Source& source) {
     for (std::size_t i = 0; i < source.size(front); ++i)
       table.rows.push_back(plan_row(source, front + pointer(i), named(method, "")));
   }
-  return card(
-      "More GPUs, less time",
-      "From the fewest GPUs that hold the job upwards: every number that is faster than all smaller ones, in its fastest "
-      "layout. Both axes are logarithmic. Layouts are tensor × pipeline × data.",
-      html(source, chart) + html(table));
+  return card("More GPUs, less time",
+              "From the fewest GPUs that hold the job upwards: every number that is faster than all smaller ones, in "
+              "its fastest "
+              "layout. Both axes are logarithmic. Layouts are tensor × pipeline × data.",
+              html(source, chart) + html(table));
 }
 
 std::string search_body(const Source& source) {
