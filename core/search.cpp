@@ -1,6 +1,6 @@
 // The search over layouts (layouts.hpp). It leaves out only what cannot be the answer: gpipe, which takes as long as
-// 1f1b and holds more, and what takes longer than the best found so far, or more memory than there is, by
-// layout_bounds.hpp.
+// 1f1b and holds more; what recomputes more than a layout that was too slow; and what takes longer than the best found
+// so far, or more memory than there is, by layout_bounds.hpp.
 #include <algorithm>
 #include <limits>
 

@@ -12,8 +12,8 @@ namespace lorashard::launch {
 
 // Without `hardware` there is a plan of memory only. The object:
 //   peak_bytes, step_s   {planned, observed}: of the fullest rank; seconds of a step
-//   memory, time         [{name, planned, observed}]: each category at its peak on the rank that has most of it;
-//   seconds
+//   memory, time         [{name, planned, observed}]: bytes of each category at its peak, on the rank that has most
+//                        of it; seconds
 //                        of a step by what they were spent on, mean of ranks. Waiting for a peer counts where it waits.
 boost::json::object against_plan(const core::PlanRequest& request, const std::optional<core::Hardware>& hardware,
                                  const RunFigures& run);

@@ -1,3 +1,5 @@
+// Long, since each constant of a hardware file is measured, fitted and written here, in the order of that file: products,
+// attention, passes over memory, links, and then the page itself.
 #include "launch/measure_hardware.hpp"
 
 #include <unistd.h>

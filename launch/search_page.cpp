@@ -168,9 +168,11 @@ int plan_search(const Arguments& arguments, const core::Hardware& hardware) {
   }
   ranks = ranks_option(arguments, "ranks", ranks);
   for (auto& [method, results] : all) results.fastest = results.job->search().fastest(ranks);
-  if (arguments.has("report")) write_search_report(arguments.value("report"), hardware, searched_json(all, hardware));
-  const std::string page = arguments.has("json") ? boost::json::serialize(searched_json(all, hardware)) + "\n"
-                                                 : results_text(all, hardware, most);
+  boost::json::object data;
+  if (arguments.has("report") || arguments.has("json")) data = searched_json(all, hardware);
+  if (arguments.has("report")) write_search_report(arguments.value("report"), hardware, data);
+  const std::string page =
+      arguments.has("json") ? boost::json::serialize(data) + "\n" : results_text(all, hardware, most);
   std::fputs(page.c_str(), stdout);
   return 0;
 }

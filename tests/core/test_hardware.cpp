@@ -1,6 +1,7 @@
 // The hardware files and the clock's formulas: what the reader refuses, what must hold on any card, and how far the
 // formulas are from the public measurements of ../shared/reference that their constants were fitted on. The bounds on
 // errors are those of the fit, rounded up: they hold a file and its formula together, and predict nothing.
+// Long, since every measured table has a reader and a bound of its own.
 #include <gtest/gtest.h>
 
 #include <algorithm>
