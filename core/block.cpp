@@ -33,6 +33,7 @@ Activation Block::norm_again(const Norm& norm, const Activation& x, const Microb
 
 Block::Block(const Context& context, Parameters& parameters, Index layer, bool input_gradient)
     : context_(context),
+      name_(text("layers.", layer)),
       norm1_(context, parameters, text("layers.", layer, ".norm1")),
       qkv_(context, parameters, Linear::Kind::column, layer, text("layers.", layer, ".attention.qkv")),
       o_(context, parameters, Linear::Kind::row, layer, text("layers.", layer, ".attention.o")),
@@ -75,6 +76,7 @@ Activation Block::attend(const Activation& qkv, const Microbatch& microbatch, Te
   if (log_sum) *log_sum = Tensor(context_.device, ActivationKind::attention, DType::f32, shape.heads, shape.rows());
   kernels::attention(context_.device, kernels::AttentionForward{shape, in.q, in.k, in.v, out,
                                                                 log_sum ? log_sum->view() : Matrix{}});
+  context_.look(name_ + ".attention", out, microbatch, 0);
   return {std::move(out), dist::ParallelState::cut};
 }
 
@@ -163,6 +165,7 @@ void Block::backward_attention(Activation& dy, const Microbatch& microbatch, Blo
   const Fused<Matrix> out(shape, dqkv.data);
   kernels::attention(context_.device, kernels::AttentionBackward{shape, in.q, in.k, in.v, saved.attended.data, saved.log_sum,
                                                                  d.data, out.q, out.k, out.v});
+  context_.look(name_ + ".attention.qkv", dqkv.data, microbatch, 0);
   d.data.reset();
   saved.qkv.data.reset();
   saved.attended.data.reset();

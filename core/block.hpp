@@ -62,6 +62,7 @@ class Block {
   Activation attend(const Activation& qkv, const Microbatch& microbatch, Tensor* log_sum) const;
 
   const Context& context_;
+  const std::string name_;
   Norm norm1_;
   Linear qkv_, o_;
   Norm norm2_;

@@ -7,8 +7,10 @@
 #pragma once
 
 #include <algorithm>
+#include <optional>
 
 #include "core/config.hpp"
+#include "core/first_not_finite.hpp"
 #include "dist/mesh.hpp"
 #include "dist/parallel_state.hpp"
 #include "kernels/device.hpp"
@@ -35,6 +37,7 @@ struct Context {
   double dropout = 0;
   float label_smoothing = 0;
   std::uint64_t adapter_seed = 1;
+  FirstNotFinite* finder = nullptr;  // set while a step that went wrong is run again
 
   int tensor_rank() const { return mesh.point().tensor; }
   int tensor_size() const { return mesh.extents().tensor; }
@@ -42,10 +45,16 @@ struct Context {
   // A gradient of a value that all tensor ranks hold alike is complete on each of them unless rows are split: then just
   // one of them may hand it to the sum.
   bool adds_whole_gradients() const { return splits_rows() || tensor_rank() == 0; }
+  // Shows the finder `values` of the layer in hand (or `layer`), whose first row is row `first_row` of the microbatch.
+  void look(const std::string& tensor, ConstMatrix values, const Microbatch& microbatch, Index first_row,
+            std::optional<Index> layer = {}) const {
+    if (finder) finder->look(tensor, layer.value_or(device.profile().place().layer), values, &microbatch, first_row);
+  }
 };
 
 // One microbatch on its way through the model.
 struct Microbatch {
+  Index number = 0;          // of its data rank, in this step
   Index sequences = 0;       // B
   Index length = 0;          // T
   Index first_sequence = 0;  // of the step's global batch

@@ -38,11 +38,13 @@ class Head {
  private:
   // Rows of logits that exist at once, for `vocab` columns on a rank.
   Index chunk_rows(Index rows, Index vocab) const;
-  // What becomes of a chunk of rows: their loss, and where a gradient is wanted that of h (dh may be empty).
+  // What becomes of a chunk of rows, from row `first_row` of the microbatch on: their loss, and where a gradient is wanted
+  // that of h (dh may be empty).
   struct Outcome {
     bool gradient;
     Matrix dh;
     Matrix loss_total;
+    Index first_row;
   };
   void chunk(ConstMatrix h, kernels::Labels labels, const Microbatch& microbatch, const Outcome& to) const;
 

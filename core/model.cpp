@@ -43,7 +43,7 @@ bool trains_up_to(const TrainingPlan& plan, const ModelShape& shape, int part, i
 }
 
 ModelPart::ModelPart(const Context& context, Parameters& parameters, const TrainingPlan& plan, int part, int parts)
-    : input_gradient_(trains_up_to(plan, context.shape, part - 1, parts)) {
+    : context_(context), input_gradient_(trains_up_to(plan, context.shape, part - 1, parts)) {
   bool below = input_gradient_;
   if (part == 0) {
     embedding_.emplace(context, parameters);
@@ -66,8 +66,12 @@ ModelPart::ModelPart(const Context& context, Parameters& parameters, const Train
 Activation ModelPart::forward(Activation x, const Microbatch& microbatch, Saved* saved, Matrix loss_total) const {
   if (embedding_) x = embedding_->forward(microbatch);
   if (saved) saved->blocks.resize(blocks_.size());
-  for (std::size_t i = 0; i < blocks_.size(); ++i) {
-    x = blocks_[i].forward(std::move(x), microbatch, saved ? &saved->blocks[i] : nullptr);
+  {
+    kernels::AtPlace layer(context_.device.profile().place().layer, -1);
+    for (std::size_t i = 0; i < blocks_.size(); ++i) {
+      layer.move(first_layer_ + static_cast<Index>(i));
+      x = blocks_[i].forward(std::move(x), microbatch, saved ? &saved->blocks[i] : nullptr);
+    }
   }
   if (!head_) return x;
   Activation dx = head_->forward(std::move(x), microbatch, saved != nullptr, loss_total);
@@ -77,11 +81,14 @@ Activation ModelPart::forward(Activation x, const Microbatch& microbatch, Saved*
 
 Activation ModelPart::backward(Activation dy, const Microbatch& microbatch, Saved saved, const LayerDone& done) const {
   if (head_) dy = std::move(saved.head_gradient);
+  kernels::AtPlace layer(context_.device.profile().place().layer, -1);
   for (std::size_t i = blocks_.size(); i-- > 0;) {
+    layer.move(first_layer_ + static_cast<Index>(i));
     if (!blocks_[i].has_backward()) return {};
     dy = blocks_[i].backward(std::move(dy), microbatch, std::move(saved.blocks[i]));
     done(first_layer_ + static_cast<Index>(i));
   }
+  layer.move(-1);
   if (embedding_) {
     if (embedding_->trains()) embedding_->backward(dy, microbatch);
     return {};

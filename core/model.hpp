@@ -40,6 +40,7 @@ class ModelPart {
   Activation backward(Activation dy, const Microbatch& microbatch, Saved saved, const LayerDone& done) const;
 
  private:
+  const Context& context_;
   bool input_gradient_, has_backward_;
   Index first_layer_ = 0;
   std::optional<Embedding> embedding_;

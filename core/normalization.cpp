@@ -7,6 +7,7 @@ namespace lorashard::core {
 
 Norm::Norm(const Context& context, Parameters& parameters, const std::string& name)
     : context_(context),
+      name_(name),
       weight_(parameters.value(name + ".weight")),
       bias_(parameters.value(name + ".bias")),
       trains_(parameters.trains(name + ".weight")),
@@ -27,6 +28,7 @@ Activation Norm::forward(const Activation& x, const Microbatch& microbatch, Tens
   kernels::layer_norm(context_.device,
                       kernels::LayerNormForward{ConstMatrix(x.data).row_range(0, part.count), weight_, bias_,
                                                 context_.shape.norm_eps, y.view().row_range(0, part.count), own_statistics});
+  context_.look(name_, y.view().row_range(0, part.count), microbatch, part.first);
   return {std::move(y), x.state};
 }
 

@@ -21,6 +21,7 @@ class Norm {
 
  private:
   const Context& context_;
+  const std::string name_;
   ConstMatrix weight_, bias_;
   bool trains_;
   Matrix weight_gradient_, bias_gradient_;

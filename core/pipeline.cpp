@@ -44,6 +44,7 @@ void Pipeline::run(const dist::Action& action, const Step& step) {
       break;
     case ActionKind::forward: {
       const WorkScope work(context_.device.profile(), "forward", action.microbatch, action.chunk);
+      if (context_.finder) context_.finder->begin(FirstNotFinite::Pass::forward);
       out_ = part.forward(std::move(in_), microbatch, &saved_[{action.chunk, action.microbatch}], step.loss_total);
       break;
     }
@@ -62,6 +63,7 @@ void Pipeline::run(const dist::Action& action, const Step& step) {
 // Microbatches run backward in order, so the last one completes the step's gradients of its part.
 void Pipeline::backward(const dist::Action& action, const Step& step) {
   const WorkScope work(context_.device.profile(), "backward", action.microbatch, action.chunk);
+  if (context_.finder) context_.finder->begin(FirstNotFinite::Pass::backward);
   const auto saved = saved_.extract({action.chunk, action.microbatch});
   const ModelPart& part = parts_[action.chunk];
   if (!part.has_backward()) return;

@@ -145,14 +145,14 @@ StepReport Trainer::step(const Dataset& data) {
   return finish();
 }
 
-void Trainer::begin(const Dataset& data) {
+// Forward and backward passes of the batch of steps_done(), from cleared gradients and totals to gradients of this rank.
+// Returns the scored tokens of the whole batch.
+Index Trainer::run_passes(const Dataset& data) {
   State& s = *state_;
   kernels::Device& device = s.context.device;
   const TrainConfig& train = s.config.train;
   const Cutting cutting = cut_batch(s.config, s.context.mesh);
   const Index first = cutting.share * s.context.mesh.point().data, length = data.length();
-  if (s.under_way.size() == s.readbacks.size())
-    fail(Failure::other, "a third step was begun before the first was finished");
 
   // Every rank knows the whole batch, so the number of scored tokens needs no message.
   Rows rows;
@@ -170,17 +170,28 @@ void Trainer::begin(const Dataset& data) {
   std::vector<Microbatch> microbatches;
   for (Index at = 0; at < cutting.share; at += cutting.microbatch) {
     microbatches.push_back(microbatch_of(input, at, cutting.microbatch, length, first));
+    microbatches.back().number = std::ssize(microbatches) - 1;
     microbatches.back().step = s.steps_done;
     microbatches.back().loss_scale = 1.0f / static_cast<float>(scored);
   }
-
-  const Matrix loss = s.totals.view().col_range(0, 1), squares = s.totals.view().col_range(1, 1);
   {
     const WorkScope work(device.profile(), "clear");
     kernels::fill(device, s.totals, 0);
     s.optimizer.zero_gradients();
   }
-  s.pipeline.train(microbatches, loss, [&s](Index layer) { s.optimizer.layer_done(layer); });
+  s.pipeline.train(microbatches, s.totals.view().col_range(0, 1),
+                   [&s](Index layer) { s.optimizer.layer_done(layer); });
+  return scored;
+}
+
+void Trainer::begin(const Dataset& data) {
+  State& s = *state_;
+  kernels::Device& device = s.context.device;
+  if (s.under_way.size() == s.readbacks.size())
+    fail(Failure::other, "a third step was begun before the first was finished");
+  device.profile().place().step = s.steps_done;
+  const Index scored = run_passes(data);
+  const Matrix loss = s.totals.view().col_range(0, 1), squares = s.totals.view().col_range(1, 1);
   {
     const WorkScope work(device.profile(), "reduce");
     s.optimizer.reduce();
@@ -191,12 +202,19 @@ void Trainer::begin(const Dataset& data) {
   s.optimizer.add_squares(squares);
   s.context.mesh.world().all_gather(s.totals, s.all_totals);
   kernels::finish_step(device, {s.all_totals, 1 / static_cast<double>(scored), s.config.optimizer.clip, s.control});
-  const double lr = learning_rate(s.config.optimizer, s.steps_done, train.steps);
+  const double lr = learning_rate(s.config.optimizer, s.steps_done, s.config.train.steps);
   s.optimizer.update(lr, s.control, s.steps_done + 1);
   s.readbacks[s.steps_done % 2]->start(s.control);
-  s.under_way.push_back({s.steps_done, 0, 0, lr, train.batch * length});
+  s.under_way.push_back({s.steps_done, 0, 0, lr, s.config.train.batch * data.length()});
   ++s.steps_done;
 }
+
+NotFinite::NotFinite(const StepReport& report, std::source_location where)
+    : Error(Failure::numerics,
+            text("step ", report.step, ": found loss ", report.loss, " and gradient norm ", report.grad_norm,
+                 ", expected finite values; nothing was updated"),
+            where),
+      report_(report) {}
 
 StepReport Trainer::finish() {
   State& s = *state_;
@@ -212,14 +230,39 @@ StepReport Trainer::finish() {
     s.steps_done = report.step;
     s.under_way.clear();
     kernels::fill(s.context.device, s.control, 0);  // behind the steps that must change nothing: a load may follow
-    fail(Failure::numerics, text("step ", report.step, ": found loss ", report.loss, " and gradient norm ",
-                                 report.grad_norm, ", expected finite values; nothing was updated"));
+    throw NotFinite(report);
   }
   return report;
 }
 
+std::string Trainer::find_not_finite(const Dataset& data) {
+  State& s = *state_;
+  FirstNotFinite finder(s.context.device, s.config.model.shape.layers);
+  const auto look_at_trained = [&](bool gradients) {
+    ReplicatedGroup& group = s.parameters.replicated();
+    for (int i = 0; i < static_cast<int>(group.entries().size()); ++i) {
+      const ReplicatedGroup::Entry& entry = group.entries()[i];
+      finder.look(entry.name, entry.layer, gradients ? group.gradient(i) : group.value(i), nullptr, 0);
+    }
+    for (DenseParameter& p : s.parameters.dense())
+      finder.look(p.info().name, -1, gradients ? ConstMatrix(p.gradient()) : p.has_master() ? p.master_share() : p.value_share(),
+                  nullptr, 0);
+  };
+  look_at_trained(false);
+  s.context.finder = &finder;
+  run_passes(data);
+  s.context.finder = nullptr;
+  s.optimizer.reduce();  // what was begun must be ended
+  finder.begin(FirstNotFinite::Pass::gradients);
+  look_at_trained(true);
+  return finder.first_of_all(s.context.mesh.world());
+}
+
+void Trainer::skip_step() { ++state_->steps_done; }
+
 Evaluation Trainer::evaluate(const Dataset& data) {
   State& s = *state_;
+  const kernels::AtPlace work(s.context.device.profile().place().work, "evaluation");
   const dist::Mesh& mesh = s.context.mesh;
   const Index microbatch = cut_batch(s.config, mesh).microbatch, round = microbatch * mesh.extents().data;
   kernels::Device& device = s.context.device;

@@ -20,6 +20,16 @@ struct StepReport {
   Index tokens = 0;       // positions processed by all ranks in this step
 };
 
+// A step whose loss or gradient norm is NaN or infinite. Nothing was changed by it, nor by what was begun after it.
+class NotFinite : public kernels::Error {
+ public:
+  NotFinite(const StepReport& report, std::source_location where = std::source_location::current());
+  const StepReport& report() const { return report_; }
+
+ private:
+  StepReport report_;
+};
+
 struct Evaluation {
   double loss = 0;        // mean over scored tokens
   Index scored = 0;
@@ -34,8 +44,8 @@ class Trainer {
 
   // Steps begun; all but those under way are reported.
   Index steps_done() const;
-  // One optimizer step on the batch of steps_done(). Collective. Throws Failure::numerics on a loss or norm that is not
-  // finite, before anything is changed.
+  // One optimizer step on the batch of steps_done(). Collective. Throws NotFinite on a loss or norm that is not finite,
+  // before anything is changed.
   StepReport step(const Dataset& data);
   // The same in two halves, so that a device with a queue never waits for the host: begin() queues a step, finish() waits
   // for the oldest one under way. At most two are under way. A step that is not finite changes nothing, nor does any
@@ -43,6 +53,11 @@ class Trainer {
   void begin(const Dataset& data);
   StepReport finish();
   Index under_way() const;
+  // After NotFinite: runs the step's passes once more, looking at every tensor, and says which had the first value that
+  // is not finite, and where ("" when there is none this time). Changes nothing. Collective; the same on every rank.
+  std::string find_not_finite(const Dataset& data);
+  // After NotFinite: goes on with the step after it, as if that one had changed nothing. Collective.
+  void skip_step();
   // Loss over the whole set, in file order. Collective; changes nothing.
   Evaluation evaluate(const Dataset& data);
 
@@ -71,6 +86,7 @@ class Trainer {
   std::vector<NamedValues> gradients() const;
 
  private:
+  Index run_passes(const Dataset& data);
   std::vector<NamedValues> collect(bool gradients) const;
   struct State;
   std::unique_ptr<State> state_;

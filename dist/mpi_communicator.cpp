@@ -61,7 +61,7 @@ Byte* element(const kernels::BasicMatrix<Byte>& data, Index i) {
 class MpiCommunicator final : public MpiControl {
  public:
   MpiCommunicator(kernels::Device& device, std::string axis, MPI_Comm comm, MpiOptions options)
-      : MpiControl(device, std::move(axis), comm, std::move(options.watchdog)),
+      : MpiControl(device, std::move(axis), comm, options.state),
         piece_elements_(options.piece_elements) {
     if (piece_elements_ < 1 || piece_elements_ > Index{1} << 30)
       kernels::fail(Failure::other, text("pieces of ", piece_elements_, " elements, expected 1 to 2^30"));
@@ -127,7 +127,7 @@ void MpiCommunicator::reduce_piece(std::span<float> values, Reduction reduction)
 }
 
 void MpiCommunicator::move_all_reduce(Matrix data, Reduction reduction) {
-  const Watchdog::Scope scope = waiting("all_reduce");
+  const WaitScope scope = waiting("all_reduce");
   in_pieces(data.count(), piece_elements_, [&](Index first, int count) {
     reduce_piece({data.row<float>(0) + first, static_cast<std::size_t>(count)}, reduction);
   });
@@ -141,7 +141,7 @@ void MpiCommunicator::broadcast_pieces(Matrix data, int root, const char* verb) 
 
 // Beyond the counts of one call, rank after rank broadcasts its rows.
 void MpiCommunicator::move_all_gather(ConstMatrix part, Matrix whole) {
-  const Watchdog::Scope scope = waiting("all_gather");
+  const WaitScope scope = waiting("all_gather");
   const Matrix own = whole.row_range(rank() * part.rows, part.rows);
   if (own.data != part.data) std::memcpy(own.data, part.data, static_cast<std::size_t>(part.bytes()));
   if (whole.count() <= piece_elements_) {
@@ -155,20 +155,21 @@ void MpiCommunicator::move_all_gather(ConstMatrix part, Matrix whole) {
 }
 
 void MpiCommunicator::move_reduce_scatter(ConstMatrix whole, Matrix part) {
-  const Watchdog::Scope scope = waiting("reduce_scatter");
+  const WaitScope scope = waiting("reduce_scatter");
   reduce_own_share({whole.row<float>(0), static_cast<std::size_t>(whole.count())}, part.row<float>(0), Reduction::sum,
                    "reduce_scatter");
 }
 
 void MpiCommunicator::move_broadcast(Matrix data, int root) {
-  const Watchdog::Scope scope = waiting("broadcast");
+  const WaitScope scope = waiting("broadcast");
   broadcast_pieces(data, root, "broadcast");
 }
 
 // A message in pieces, each an MPI request: of one sender and tag they arrive in the order in which they were sent.
 class MpiCommunicator::Transfer final : public Pending {
  public:
-  Transfer(MpiCommunicator& communicator, const char* verb) : communicator_(communicator), verb_(verb) {}
+  Transfer(MpiCommunicator& communicator, const char* verb, int peer)
+      : communicator_(communicator), verb_(verb), peer_(peer) {}
   // An error shows in the next verb; a destructor cannot report it.
   ~Transfer() override {
     if (std::uncaught_exceptions() > exceptions_) {
@@ -184,7 +185,7 @@ class MpiCommunicator::Transfer final : public Pending {
   void wait() override {
     if (pieces_.empty()) return;
     const kernels::PhaseScope phase(communicator_.device().profile(), Phase::pipeline);
-    const Watchdog::Scope scope = communicator_.waiting(verb_);
+    const WaitScope scope = communicator_.waiting(verb_, peer_);
     int failed = MPI_SUCCESS;  // reported when no piece is under way any more
     std::string wrong;
     for (Piece& piece : std::exchange(pieces_, {})) {
@@ -202,14 +203,14 @@ class MpiCommunicator::Transfer final : public Pending {
     if (!wrong.empty()) kernels::fail(Failure::communication, text(communicator_.place(verb_), ": ", wrong));
   }
 
-  void send(const std::byte* from, int count, MPI_Datatype type, int peer, int tag) {
+  void send(const std::byte* from, int count, MPI_Datatype type, int tag) {
     MPI_Request request = MPI_REQUEST_NULL;
-    communicator_.require(MPI_Isend(from, count, type, peer, tag, communicator_.comm(), &request), verb_);
+    communicator_.require(MPI_Isend(from, count, type, peer_, tag, communicator_.comm(), &request), verb_);
     pieces_.push_back({request, count, type, false});
   }
-  void receive(std::byte* to, int count, MPI_Datatype type, int peer, int tag) {
+  void receive(std::byte* to, int count, MPI_Datatype type, int tag) {
     MPI_Request request = MPI_REQUEST_NULL;
-    communicator_.require(MPI_Irecv(to, count, type, peer, tag, communicator_.comm(), &request), verb_);
+    communicator_.require(MPI_Irecv(to, count, type, peer_, tag, communicator_.comm(), &request), verb_);
     pieces_.push_back({request, count, type, true});
   }
 
@@ -235,22 +236,23 @@ class MpiCommunicator::Transfer final : public Pending {
 
   MpiCommunicator& communicator_;
   const char* verb_;
+  const int peer_;
   std::vector<Piece> pieces_;
   const int exceptions_ = std::uncaught_exceptions();
 };
 
 std::unique_ptr<Pending> MpiCommunicator::move_send(ConstMatrix data, int peer, int tag) {
-  auto transfer = std::make_unique<Transfer>(*this, "send");
+  auto transfer = std::make_unique<Transfer>(*this, "send", peer);
   in_pieces(data.count(), piece_elements_, [&](Index first, int count) {
-    transfer->send(element(data, first), count, mpi_type(data.dtype), peer, tag);
+    transfer->send(element(data, first), count, mpi_type(data.dtype), tag);
   });
   return transfer;
 }
 
 std::unique_ptr<Pending> MpiCommunicator::move_start_receive(Matrix data, int peer, int tag) {
-  auto transfer = std::make_unique<Transfer>(*this, "receive");
+  auto transfer = std::make_unique<Transfer>(*this, "receive", peer);
   in_pieces(data.count(), piece_elements_, [&](Index first, int count) {
-    transfer->receive(element(data, first), count, mpi_type(data.dtype), peer, tag);
+    transfer->receive(element(data, first), count, mpi_type(data.dtype), tag);
   });
   return transfer;
 }

@@ -4,13 +4,13 @@
 #include <mpi.h>
 
 #include "dist/communicator.hpp"
-#include "dist/watchdog.hpp"
+#include "dist/rank_state.hpp"
 
 namespace lorashard::dist {
 
 struct MpiOptions {
-  std::shared_ptr<Watchdog> watchdog = nullptr;  // told of every wait
-  Index piece_elements = Index{1} << 30;         // most elements in one MPI call, whose counts are 32 bits wide
+  RankState* state = nullptr;             // told of every wait
+  Index piece_elements = Index{1} << 30;  // most elements in one MPI call, whose counts are 32 bits wide
 };
 
 // Takes over `comm` (freed by the destructor). Sends that are still pending must not outlive the communicator.

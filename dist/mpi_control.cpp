@@ -30,10 +30,11 @@ std::string message_of(int code) {
 
 }  // namespace
 
-MpiControl::MpiControl(kernels::Device& device, std::string axis, MPI_Comm comm, std::shared_ptr<Watchdog> watchdog)
+MpiControl::MpiControl(kernels::Device& device, std::string axis, MPI_Comm comm, RankState* state)
     : CountedCommunicator(device, std::move(axis), rank_in(comm), size_of(comm)),
       comm_(comm),
-      watchdog_(std::move(watchdog)) {
+      state_(state),
+      group_(group_named(this->axis())) {
   MPI_Comm_set_errhandler(comm_, MPI_ERRORS_RETURN);
 }
 
@@ -48,7 +49,7 @@ void MpiControl::require(int mpi_code, const char* verb) const {
 }
 
 std::vector<double> MpiControl::move_values(std::span<const double> values) {
-  const Watchdog::Scope scope = waiting("gather_values");
+  const WaitScope scope = waiting("gather_values");
   std::vector<double> all(values.size() * static_cast<std::size_t>(size()));
   const int count = static_cast<int>(values.size());
   require(MPI_Allgather(values.data(), count, MPI_DOUBLE, all.data(), count, MPI_DOUBLE, comm_), "gather_values");
@@ -56,7 +57,7 @@ std::vector<double> MpiControl::move_values(std::span<const double> values) {
 }
 
 void MpiControl::move_nothing() {
-  const Watchdog::Scope scope = waiting("barrier");
+  const WaitScope scope = waiting("barrier");
   require(MPI_Barrier(comm_), "barrier");
 }
 

@@ -1,11 +1,11 @@
 // What the communicators that hold an MPI communicator share: it carries the control plane (values in host memory,
-// barriers), and every wait on it is told to the watchdog.
+// barriers), and every wait on it is noted for the guardian.
 #pragma once
 
 #include <mpi.h>
 
 #include "dist/counted_communicator.hpp"
-#include "dist/watchdog.hpp"
+#include "dist/rank_state.hpp"
 
 namespace lorashard::dist {
 
@@ -15,11 +15,12 @@ class MpiControl : public CountedCommunicator {
   MPI_Comm comm() const { return comm_; }
 
  protected:
-  // Takes over `comm`. `watchdog` may be null.
-  MpiControl(kernels::Device& device, std::string axis, MPI_Comm comm, std::shared_ptr<Watchdog> watchdog);
-  Watchdog* watchdog() const { return watchdog_.get(); }
-  // In force while the scope lives: this thread waits for the peers in `verb`.
-  Watchdog::Scope waiting(const char* verb) const { return {watchdog_.get(), verb, axis()}; }
+  // Takes over `comm`. `state` may be null.
+  MpiControl(kernels::Device& device, std::string axis, MPI_Comm comm, RankState* state);
+  RankState* state() const { return state_; }
+  Group group() const { return group_; }
+  // In force while the scope lives: this rank waits in `verb` for its peers, or for one.
+  WaitScope waiting(const char* verb, int peer = -1) const { return {state_, verb, group_, peer}; }
   // Throws Failure::communication for anything but success.
   void require(int mpi_code, const char* verb) const;
 
@@ -28,7 +29,8 @@ class MpiControl : public CountedCommunicator {
   void move_nothing() final;
 
   MPI_Comm comm_;
-  std::shared_ptr<Watchdog> watchdog_;
+  RankState* const state_;
+  const Group group_;
 };
 
 }  // namespace lorashard::dist

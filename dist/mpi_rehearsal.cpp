@@ -21,14 +21,14 @@ std::string say(const Note& note) { return text(name(static_cast<Verb>(note[0]))
 
 class Rehearsal final : public MpiControl {
  public:
-  Rehearsal(kernels::Device& device, std::string axis, MPI_Comm comm, std::shared_ptr<Watchdog> watchdog)
-      : MpiControl(device, std::move(axis), comm, std::move(watchdog)), notes_(static_cast<std::size_t>(size())) {}
+  Rehearsal(kernels::Device& device, std::string axis, MPI_Comm comm, RankState* state)
+      : MpiControl(device, std::move(axis), comm, state), notes_(static_cast<std::size_t>(size())) {}
 
  private:
   class Message;
 
   void agree(Verb verb, Index bytes) {
-    const Watchdog::Scope scope = waiting(name(verb));
+    const WaitScope scope = waiting(name(verb));
     const Note own{static_cast<long long>(verb), bytes};
     require(MPI_Allgather(own.data(), 2, MPI_LONG_LONG, notes_.data(), 2, MPI_LONG_LONG, comm()), name(verb));
     for (int other = 0; other < size(); ++other)
@@ -50,7 +50,7 @@ class Rehearsal final : public MpiControl {
 class Rehearsal::Message final : public Pending {
  public:
   Message(Rehearsal& communicator, Verb verb, Index bytes, int peer, int tag)
-      : communicator_(communicator), verb_(verb), own_{static_cast<long long>(Verb::send), bytes}, note_(own_) {
+      : communicator_(communicator), verb_(verb), peer_(peer), own_{static_cast<long long>(Verb::send), bytes}, note_(own_) {
     const int code = verb == Verb::send
                          ? MPI_Isend(note_.data(), 2, MPI_LONG_LONG, peer, tag, communicator.comm(), &request_)
                          : MPI_Irecv(note_.data(), 2, MPI_LONG_LONG, peer, tag, communicator.comm(), &request_);
@@ -65,7 +65,7 @@ class Rehearsal::Message final : public Pending {
     }
   }
   void wait() override {
-    const Watchdog::Scope scope = communicator_.waiting(name(verb_));
+    const WaitScope scope = communicator_.waiting(name(verb_), peer_);
     communicator_.require(MPI_Wait(&request_, MPI_STATUS_IGNORE), name(verb_));
     if (note_ != own_)
       kernels::fail(Failure::communication,
@@ -75,6 +75,7 @@ class Rehearsal::Message final : public Pending {
  private:
   Rehearsal& communicator_;
   const Verb verb_;
+  const int peer_;
   const Note own_;
   Note note_;
   MPI_Request request_ = MPI_REQUEST_NULL;
@@ -92,7 +93,7 @@ std::unique_ptr<Pending> Rehearsal::move_start_receive(Matrix data, int peer, in
 
 std::unique_ptr<Communicator> make_rehearsal_communicator(kernels::Device& device, std::string axis, MPI_Comm comm,
                                                           MpiOptions options) {
-  return std::make_unique<Rehearsal>(device, std::move(axis), comm, std::move(options.watchdog));
+  return std::make_unique<Rehearsal>(device, std::move(axis), comm, options.state);
 }
 
 }  // namespace lorashard::dist

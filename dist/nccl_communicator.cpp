@@ -59,7 +59,7 @@ std::size_t count_of(const ConstMatrix& data) { return static_cast<std::size_t>(
 
 class NcclCommunicator final : public MpiControl {
  public:
-  NcclCommunicator(kernels::Device& device, std::string axis, MPI_Comm comm, std::shared_ptr<Watchdog> watchdog,
+  NcclCommunicator(kernels::Device& device, std::string axis, MPI_Comm comm, RankState* state,
                    bool point_to_point);
   ~NcclCommunicator() override;
 
@@ -75,9 +75,9 @@ class NcclCommunicator final : public MpiControl {
   std::unique_ptr<Pending> move_start_receive(Matrix data, int peer, int tag) override;
 
   NcclEvent queue_all_reduce(Matrix data, Reduction reduction);
-  // call(comm, stream) behind what the device's stream holds now; the event of its end.
+  // call(comm, stream) behind what the device's stream holds now; the event of its end. `peer`: of a message.
   template <class Call>
-  NcclEvent queue(NcclLink& link, const char* verb, const Call& call);
+  NcclEvent queue(NcclLink& link, const char* verb, const Call& call, int peer = -1);
   void follow(const NcclEvent& end);
 
   // The receiver of what `sender` sends with tags of this parity.
@@ -89,6 +89,7 @@ class NcclCommunicator final : public MpiControl {
   NcclLink* make_pair(int sender, int receiver, int parity);
   void connect(NcclLink& link, bool sends);
   void look_for_errors();
+  void show_oldest();
   void require_nccl(ncclResult_t code, ncclComm_t comm, const char* verb) const;
 
   kernels::CudaDevice& cuda_;
@@ -116,24 +117,25 @@ class NcclCommunicator::Queued final : public Pending {
 };
 
 NcclCommunicator::NcclCommunicator(kernels::Device& device, std::string axis, MPI_Comm comm,
-                                   std::shared_ptr<Watchdog> watchdog, bool point_to_point)
-    : MpiControl(device, std::move(axis), comm, std::move(watchdog)), cuda_(kernels::as_cuda(device)) {
+                                   RankState* state, bool point_to_point)
+    : MpiControl(device, std::move(axis), comm, state), cuda_(kernels::as_cuda(device)) {
   if (size() == 1) return;  // nothing moves
   make_links(point_to_point);
-  cuda_.add_poller(this, [this] { look_for_errors(); });
-  if (Watchdog* dog = this->watchdog())
-    for (const auto& link : links_) dog->add_probe(link.get(), this->axis(), [l = link.get()] { return l->oldest(); });
+  cuda_.add_poller(this, [this] {
+    look_for_errors();
+    show_oldest();
+  });
 }
 
-// In the order of the making, since destroying is collective too. The watchdog looks at each until its work has ended.
+// In the order of the making, since destroying is collective too.
 NcclCommunicator::~NcclCommunicator() {
   cuda_.remove_poller(this);
   for (auto& link : links_) {
+    const WaitScope scope = waiting("ending NCCL's communicators");
     link->finish();
-    if (watchdog()) watchdog()->remove_probe(link.get());
-    const Watchdog::Scope scope = waiting("ending NCCL's communicators");
     link.reset();
   }
+  if (state()) state()->device_waits_in(nullptr, group(), -1, 0);
 }
 
 void NcclCommunicator::require_nccl(ncclResult_t code, ncclComm_t comm, const char* verb) const {
@@ -148,7 +150,7 @@ void NcclCommunicator::make_links(bool point_to_point) {
   checked(cudaSetDevice(cuda_.ordinal()), "cudaSetDevice");
   ncclUniqueId id{};
   {
-    const Watchdog::Scope scope = waiting(kMaking);
+    const WaitScope scope = waiting(kMaking);
     if (rank() == 0) require_nccl(ncclGetUniqueId(&id), nullptr, kMaking);
     require(MPI_Bcast(&id, sizeof(id), MPI_BYTE, 0, comm()), kMaking);
     all_ = make_link(id, rank(), size(), NCCL_CONFIG_UNDEF_INT);
@@ -166,7 +168,7 @@ void NcclCommunicator::make_links(bool point_to_point) {
 }
 
 NcclLink* NcclCommunicator::make_link(const ncclUniqueId& id, int link_rank, int link_size, int most_blocks) {
-  auto link = std::make_unique<NcclLink>(cuda_);
+  auto link = std::make_unique<NcclLink>();
   ncclConfig_t config = NCCL_CONFIG_INITIALIZER;
   config.blocking = 1;
   config.maxCTAs = most_blocks;
@@ -176,7 +178,7 @@ NcclLink* NcclCommunicator::make_link(const ncclUniqueId& id, int link_rank, int
 }
 
 NcclLink* NcclCommunicator::make_pair(int sender, int receiver, int parity) {
-  const Watchdog::Scope scope = waiting(kMaking);
+  const WaitScope scope = waiting(kMaking);
   ncclUniqueId id{};
   if (rank() == sender) {
     require_nccl(ncclGetUniqueId(&id), nullptr, kMaking);
@@ -211,19 +213,28 @@ void NcclCommunicator::look_for_errors() {
     const ncclResult_t asked = ncclCommGetAsyncError(link->comm, &state);
     if (asked == ncclSuccess && (state == ncclSuccess || state == ncclInProgress)) continue;
     for (const auto& other : links_) other->broken = true;
-    const Watchdog::InFlight oldest = link->in_flight.oldest();
-    require_nccl(asked == ncclSuccess ? state : asked, link->comm, oldest.verb ? oldest.verb : "communication");
+    const NcclInFlight::Operation* const oldest = link->in_flight.oldest();
+    require_nccl(asked == ncclSuccess ? state : asked, link->comm, oldest ? oldest->verb : "communication");
   }
 }
 
+// What the device may be waiting for: a sum before a message that is to come, and that before one that is to go.
+void NcclCommunicator::show_oldest() {
+  if (!state()) return;
+  for (NcclLink* const link : {all_, receives_[0], receives_[1], sends_[0], sends_[1]})
+    if (const NcclInFlight::Operation* const oldest = link ? link->in_flight.oldest() : nullptr)
+      return state()->device_waits_in(oldest->verb, group(), oldest->peer, oldest->number);
+  state()->device_waits_in(nullptr, group(), -1, 0);
+}
+
 template <class Call>
-NcclEvent NcclCommunicator::queue(NcclLink& link, const char* verb, const Call& call) {
+NcclEvent NcclCommunicator::queue(NcclLink& link, const char* verb, const Call& call, int peer) {
   checked(cudaEventRecord(link.begin, cuda_.stream()), "cudaEventRecord");
   checked(cudaStreamWaitEvent(link.stream, link.begin, 0), "cudaStreamWaitEvent");
   require_nccl(call(link.comm, link.stream), link.comm, verb);
   NcclEvent end = events_->take();
   checked(cudaEventRecord(end.get(), link.stream), "cudaEventRecord");
-  link.in_flight.add(verb, end);
+  link.in_flight.add({verb, peer, peer < 0 && state() ? state()->count(group()) : 0, end});
   return end;
 }
 
@@ -272,23 +283,25 @@ NcclLink& NcclCommunicator::link_of(NcclLink* const (&links)[2], int tag, bool n
 
 std::unique_ptr<Pending> NcclCommunicator::move_send(ConstMatrix data, int peer, int tag) {
   NcclLink& link = link_of(sends_, tag, peer == successor(rank(), tag % 2), peer, "send");
-  return std::make_unique<Queued>(*this, queue(link, "send", [&](ncclComm_t comm, cudaStream_t stream) {
+  const auto call = [&](ncclComm_t comm, cudaStream_t stream) {
     return ncclSend(data.data, count_of(data), nccl_type(data.dtype), 1, comm, stream);
-  }));
+  };
+  return std::make_unique<Queued>(*this, queue(link, "send", call, peer));
 }
 
 std::unique_ptr<Pending> NcclCommunicator::move_start_receive(Matrix data, int peer, int tag) {
   NcclLink& link = link_of(receives_, tag, rank() == successor(peer, tag % 2), peer, "receive");
-  return std::make_unique<Queued>(*this, queue(link, "receive", [&](ncclComm_t comm, cudaStream_t stream) {
+  const auto call = [&](ncclComm_t comm, cudaStream_t stream) {
     return ncclRecv(data.data, count_of(data), nccl_type(data.dtype), 0, comm, stream);
-  }));
+  };
+  return std::make_unique<Queued>(*this, queue(link, "receive", call, peer));
 }
 
 }  // namespace
 
 std::unique_ptr<Communicator> make_nccl_communicator(kernels::Device& device, std::string axis, MPI_Comm comm,
-                                                     std::shared_ptr<Watchdog> watchdog, bool point_to_point) {
-  return std::make_unique<NcclCommunicator>(device, std::move(axis), comm, std::move(watchdog), point_to_point);
+                                                     RankState* state, bool point_to_point) {
+  return std::make_unique<NcclCommunicator>(device, std::move(axis), comm, state, point_to_point);
 }
 
 std::string nccl_version() {

@@ -4,7 +4,7 @@
 #include <mpi.h>
 
 #include "dist/communicator.hpp"
-#include "dist/watchdog.hpp"
+#include "dist/rank_state.hpp"
 
 namespace lorashard::dist {
 
@@ -12,7 +12,7 @@ namespace lorashard::dist {
 // `point_to_point`: send and receive will be asked for (the pipeline axis), which have a NCCL communicator for every
 // directed pair of neighbours and direction. Throws Failure::communication, naming the axis and the rank.
 std::unique_ptr<Communicator> make_nccl_communicator(kernels::Device& device, std::string axis, MPI_Comm comm,
-                                                     std::shared_ptr<Watchdog> watchdog, bool point_to_point);
+                                                     RankState* state, bool point_to_point);
 
 // "NCCL 2.27.3", or "" when it is not built in.
 std::string nccl_version();

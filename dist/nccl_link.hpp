@@ -9,18 +9,16 @@
 #include <deque>
 #include <exception>
 #include <memory>
-#include <mutex>
 #include <type_traits>
 #include <utility>
 #include <vector>
 
-#include "dist/watchdog.hpp"
 #include "kernels/cuda.hpp"
 
 namespace lorashard::dist {
 
-// Shared by the transfer that will wait for it and the watchdog's list; goes back to its pool when both have let go, so
-// that it is never recorded anew while somebody still asks whether it has come to pass.
+// Shared by the transfer that will wait for it and the list of what is in flight; goes back to its pool when both have
+// let go, so that it is never recorded anew while somebody still asks whether it has come to pass.
 using NcclEvent = std::shared_ptr<std::remove_pointer_t<cudaEvent_t>>;
 
 class NcclEvents : public std::enable_shared_from_this<NcclEvents> {
@@ -30,63 +28,53 @@ class NcclEvents : public std::enable_shared_from_this<NcclEvents> {
   }
   NcclEvent take() {
     cudaEvent_t event = nullptr;
-    {
-      const std::lock_guard lock(mutex_);
-      if (!free_.empty()) {
-        event = free_.back();
-        free_.pop_back();
-      }
+    if (!free_.empty()) {
+      event = free_.back();
+      free_.pop_back();
     }
     if (!event) kernels::checked(cudaEventCreateWithFlags(&event, cudaEventDisableTiming), "cudaEventCreateWithFlags");
-    return {event, [pool = shared_from_this()](cudaEvent_t done) {
-              const std::lock_guard lock(pool->mutex_);
-              pool->free_.push_back(done);
-            }};
+    return {event, [pool = shared_from_this()](cudaEvent_t done) { pool->free_.push_back(done); }};
   }
 
  private:
-  std::mutex mutex_;
   std::vector<cudaEvent_t> free_;
 };
 
-// What was queued on a link and has not been seen to end, oldest first. Read by the watchdog's thread.
+// What was queued on a link and has not been seen to end, oldest first.
 class NcclInFlight {
  public:
-  void add(const char* verb, NcclEvent end) {
-    const std::lock_guard lock(mutex_);
-    if (operations_.size() >= kLong) drop_finished();  // the watchdog does so otherwise
-    operations_.push_back({verb, std::move(end), next_++});
+  struct Operation {
+    const char* verb;
+    int peer;              // of a message: its place in the group; -1
+    std::uint64_t number;  // of a collective in its group
+    NcclEvent end;
+  };
+  void add(const Operation& operation) {
+    if (operations_.size() >= kLong) drop_finished();
+    operations_.push_back(operation);
   }
-  Watchdog::InFlight oldest() {
-    const std::lock_guard lock(mutex_);
+  // Null when all has ended.
+  const Operation* oldest() {
     drop_finished();
-    if (operations_.empty()) return {};
-    return {operations_.front().verb, operations_.front().number};
+    return operations_.empty() ? nullptr : &operations_.front();
   }
 
  private:
   static constexpr std::size_t kLong = 64;
-  struct Operation {
-    const char* verb;
-    NcclEvent end;
-    std::uint64_t number;
-  };
   // A broken device answers with an error, which the main thread meets and reports.
   void drop_finished() {
     while (!operations_.empty() && cudaEventQuery(operations_.front().end.get()) != cudaErrorNotReady)
       operations_.pop_front();
   }
 
-  std::mutex mutex_;
   std::deque<Operation> operations_;
-  std::uint64_t next_ = 1;
 };
 
 // Owns the handles. `comm` is filled in by who makes the link.
 class NcclLink {
  public:
   // The stream has the highest priority: the blocks of a communication kernel are few, and peers wait for them.
-  explicit NcclLink(kernels::CudaDevice& device) : ordinal_(device.ordinal()) {
+  NcclLink() {
     int lowest = 0, highest = 0;
     kernels::checked(cudaDeviceGetStreamPriorityRange(&lowest, &highest), "cudaDeviceGetStreamPriorityRange");
     kernels::checked(cudaStreamCreateWithPriority(&stream, cudaStreamNonBlocking, highest),
@@ -110,12 +98,6 @@ class NcclLink {
     if (!lost()) cudaStreamSynchronize(stream);
   }
 
-  // For the watchdog's thread, which would otherwise wake up GPU 0.
-  Watchdog::InFlight oldest() {
-    cudaSetDevice(ordinal_);
-    return in_flight.oldest();
-  }
-
   ncclComm_t comm = nullptr;
   cudaStream_t stream = nullptr;
   cudaEvent_t begin = nullptr;  // recorded anew by every operation: a wait that is queued keeps the record it found
@@ -125,7 +107,6 @@ class NcclLink {
  private:
   bool lost() const { return broken || std::uncaught_exceptions() > exceptions_; }
 
-  const int ordinal_;
   const int exceptions_ = std::uncaught_exceptions();
 };
 

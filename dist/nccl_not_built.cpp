@@ -4,7 +4,7 @@
 namespace lorashard::dist {
 
 std::unique_ptr<Communicator> make_nccl_communicator(kernels::Device&, std::string axis, MPI_Comm,
-                                                     std::shared_ptr<Watchdog>, bool) {
+                                                     RankState*, bool) {
   kernels::fail(kernels::Failure::configuration, kernels::text("axis ", axis, ": this program was built without NCCL"));
 }
 

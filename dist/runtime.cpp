@@ -8,11 +8,13 @@
 #include <cstdlib>
 #include <filesystem>
 #include <new>
+#include <optional>
+#include <random>
 #include <thread>
 
+#include "dist/guardian.hpp"
 #include "dist/mpi_communicator.hpp"
 #include "dist/nccl_communicator.hpp"
-#include "dist/watchdog.hpp"
 
 namespace lorashard::dist {
 
@@ -22,10 +24,13 @@ using kernels::text;
 
 namespace {
 
-// LORASHARD_WATCHDOG_S: seconds without an answer from the peers before the job is ended; 0 never ends it.
-double watchdog_limit_s() {
+// Long enough for what has never been measured: reading a base, a first step, writing a checkpoint.
+constexpr double kPatient_s = 600;
+
+// LORASHARD_WATCHDOG_S: seconds without any progress before the job is ended; 0 never ends it.
+std::optional<double> wanted_limit_s() {
   const char* value = std::getenv("LORASHARD_WATCHDOG_S");
-  if (!value) return 600;
+  if (!value) return std::nullopt;
   char* end = nullptr;
   const double limit_s = std::strtod(value, &end);
   if (end == value || *end != '\0' || !(limit_s >= 0))
@@ -46,30 +51,32 @@ void print_line(const std::string& line) { std::fputs((line + "\n").c_str(), std
 }  // namespace
 
 struct Runtime::State {
+  std::optional<double> limit_s;  // as the user wants it
+  GuardedMemory* guarded = nullptr;
   int rank = 0, size = 1;
   int local_rank = 0, local_size = 1;
   std::string host;
-  std::shared_ptr<Watchdog> watchdog;
   MPI_Comm endings = MPI_COMM_NULL;  // carries nothing but the word that a rank has said why the job ends
 
   // The group of all ranks that pass the same color, in the order of `place`.
   std::unique_ptr<Communicator> split(kernels::Device& device, const std::string& axis, int color, int place) const {
     MPI_Comm comm = MPI_COMM_NULL;
     {
-      const Watchdog::Scope scope(watchdog.get(), "making the groups", axis);
+      const WaitScope scope(&guarded->state, "making the groups", Group::all);
       if (MPI_Comm_split(MPI_COMM_WORLD, color, place, &comm) != MPI_SUCCESS)
         fail(Failure::communication, text("splitting the ranks over axis ", axis, ", rank ", rank, " of ", size));
     }
     if (comm == MPI_COMM_NULL) return nullptr;
-    if (device.meta()) return make_rehearsal_communicator(device, axis, comm, {.watchdog = watchdog});
+    if (device.meta()) return make_rehearsal_communicator(device, axis, comm, {.state = &guarded->state});
     if (device.kind() != kernels::DeviceKind::cuda)
-      return make_mpi_communicator(device, axis, comm, {.watchdog = watchdog});
-    return make_nccl_communicator(device, axis, comm, watchdog, axis == "pipeline");
+      return make_mpi_communicator(device, axis, comm, {.state = &guarded->state});
+    return make_nccl_communicator(device, axis, comm, &guarded->state, axis == "pipeline");
   }
 };
 
 Runtime::Runtime(int& argc, char**& argv) : state_(std::make_unique<State>()) {
-  const double limit_s = watchdog_limit_s();  // before MPI is started: may throw
+  state_->limit_s = wanted_limit_s();  // before MPI is started: may throw
+  state_->guarded = &start_guardian(state_->limit_s.value_or(kPatient_s));
   // CUDA reads it when it starts. Streams share 8 hardware queues otherwise, and two streams in one queue wait for each
   // other; a rank has up to 10 (see nccl_communicator.cpp).
   setenv("CUDA_DEVICE_MAX_CONNECTIONS", "32", 0);
@@ -86,15 +93,25 @@ Runtime::Runtime(int& argc, char**& argv) : state_(std::make_unique<State>()) {
   MPI_Comm_free(&local);
   MPI_Comm_dup(MPI_COMM_WORLD, &state_->endings);
   state_->host = host_name();
-  const std::string self = text("lorashard: rank ", state_->rank, " (host ", state_->host, "): ");
-  state_->watchdog = std::make_shared<Watchdog>(limit_s, [self](const std::string& operation, double s) {
-    print_line(text(self, "no answer from the peers for ", std::llround(s), " s in ", operation));
-    MPI_Abort(MPI_COMM_WORLD, static_cast<int>(Failure::communication));
-  });
+  meet_peers();
+}
+
+// What guardians need to speak to each other.
+void Runtime::meet_peers() {
+  GuardedMemory& guarded = *state_->guarded;
+  std::uint64_t job = 0;
+  if (state_->rank == 0) job = std::uint64_t{std::random_device{}()} << 32 | std::random_device{}();
+  MPI_Bcast(&job, 1, MPI_UINT64_T, 0, MPI_COMM_WORLD);
+  guarded.job = job;
+  guarded.rank = state_->rank;
+  if (state_->size > GuardedMemory::kMostRanks) return;
+  constexpr int bytes = sizeof(GuardianAddress);
+  MPI_Allgather(&guarded.own, bytes, MPI_BYTE, guarded.peers(), bytes, MPI_BYTE, MPI_COMM_WORLD);
+  guarded.size = state_->size;
 }
 
 Runtime::~Runtime() {
-  state_->watchdog.reset();
+  const WaitScope scope(&state_->guarded->state, "the end of MPI", Group::all);
   MPI_Comm_free(&state_->endings);
   MPI_Finalize();
 }
@@ -104,6 +121,11 @@ int Runtime::size() const { return state_->size; }
 int Runtime::local_rank() const { return state_->local_rank; }
 int Runtime::local_size() const { return state_->local_size; }
 const std::string& Runtime::host() const { return state_->host; }
+kernels::Place& Runtime::place() { return state_->guarded->state.place; }
+
+void Runtime::expect_progress_within(double limit_s) {
+  state_->guarded->state.limit_s = state_->limit_s.value_or(limit_s > 0 ? limit_s : kPatient_s);
+}
 
 int Runtime::gpu(int gpu_count, bool oversubscribe) const {
   return gpu_of(local_rank(), local_size(), gpu_count, oversubscribe, host());
@@ -128,6 +150,8 @@ std::unique_ptr<Mesh> Runtime::make_sub_mesh(kernels::Device& device, MeshExtent
   if (extents.ranks() < 1 || extents.ranks() > size())
     fail(Failure::configuration, text("the mesh ", to_string(extents), " does not fit on ", size(), " ranks"));
   const bool inside = rank() < extents.ranks();
+  state_->guarded->state.begin_mesh(extents);
+  device.profile().show_place(state_->guarded->state.place);
   const MeshPoint at = inside ? point_of(extents, rank()) : MeshPoint{};
   const auto split = [&](const char* axis, int color, int place) {
     return state_->split(device, axis, inside ? color : MPI_UNDEFINED, place);
@@ -170,29 +194,34 @@ struct Ending {
   std::string line;
 };
 
-std::string place_of(const Runtime& runtime) { return text("rank ", runtime.rank(), " (host ", runtime.host(), "): "); }
+// One line: who, what and where in its work.
+std::string line_of(const Runtime& runtime, const char* program, const std::string& what, const std::string& at) {
+  return text(program, ": rank ", runtime.rank(), " (host ", runtime.host(), "): ", what, at.empty() ? "" : "; in ", at);
+}
 
-Ending ending_of(const Runtime& runtime, const char* program, const kernels::Error& error) {
+Ending ending_of(const Runtime& runtime, const char* program, const kernels::Error& error, const std::string& at) {
   if (error.failure() == Failure::configuration) return {error.failure(), text(program, ": ", error.what())};
   const std::string file = std::filesystem::path(error.where().file_name()).filename();
   return {error.failure(),
-          text(program, ": ", place_of(runtime), error.what(), " [", file, ":", error.where().line(), "]")};
+          text(line_of(runtime, program, error.what(), at), " [", file, ":", error.where().line(), "]")};
 }
 
 }  // namespace
 
 int run_guarded(Runtime& runtime, const char* program, int (*body)(Runtime&, int, char**), int argc, char** argv) {
   Ending ending;
+  const auto at = [&] { return place_text(runtime.state_->guarded->state.snapshot()); };
   try {
     return body(runtime, argc, argv);
   } catch (const kernels::Error& error) {
-    ending = ending_of(runtime, program, error);
+    ending = ending_of(runtime, program, error, at());
   } catch (const std::bad_alloc&) {
-    ending = {Failure::memory, text(program, ": ", place_of(runtime), "out of host memory")};
+    ending = {Failure::memory, line_of(runtime, program, "out of host memory", at())};
   } catch (const std::exception& error) {
-    ending = {Failure::other, text(program, ": ", place_of(runtime), error.what())};
+    ending = {Failure::other, line_of(runtime, program, error.what(), at())};
   }
   const int code = static_cast<int>(ending.failure);
+  runtime.state_->guarded->failure = code;
   if (runtime.claim_ending(ending.failure))
     print_line(ending.line);
   else

@@ -16,10 +16,11 @@ class Runtime;
 // (Failure::configuration) is printed by rank 0 alone: one clear line.
 int run_guarded(Runtime& runtime, const char* program, int (*body)(Runtime&, int, char**), int argc, char** argv);
 
-// One per process, made first in main. Works without mpirun too (a world of one).
+// One per process, made first in main: it forks the rank's guardian (dist/guardian.hpp). Works without mpirun too (a
+// world of one).
 class Runtime {
  public:
-  // Throws Failure::configuration for a LORASHARD_WATCHDOG_S that is no number of seconds, before MPI is started.
+  // Throws Failure::configuration for a LORASHARD_WATCHDOG_S that is no number of seconds, before anything is started.
   Runtime(int& argc, char**& argv);
   ~Runtime();
   Runtime(const Runtime&) = delete;
@@ -30,6 +31,11 @@ class Runtime {
   int local_rank() const;  // among the ranks of this host
   int local_size() const;
   const std::string& host() const;
+  // Where this rank's program is, for those that watch it. Devices with a mesh write it too.
+  kernels::Place& place();
+  // From now on a rank that does nothing for `limit_s` seconds hangs, and ends the job; 0: the ten minutes that are the
+  // rule. LORASHARD_WATCHDOG_S wins.
+  void expect_progress_within(double limit_s);
   // gpu_of() this process.
   int gpu(int gpu_count, bool oversubscribe) const;
 
@@ -42,6 +48,7 @@ class Runtime {
 
  private:
   friend int run_guarded(Runtime&, const char*, int (*)(Runtime&, int, char**), int, char**);
+  void meet_peers();
   // True on the one rank that is to say why the job ends.
   bool claim_ending(kernels::Failure failure) const;
 

@@ -164,6 +164,7 @@ void CudaDevice::wait_for(cudaEvent_t event) {
     cudaGetLastError();  // "not ready" counts as an error there
     const auto now = steady_clock::now();
     if (now >= next_poll) {
+      state_->clock->settle();
       for (std::size_t i = 0; i < state_->pollers.size(); ++i) state_->pollers[i].second();
       next_poll = steady_clock::now() + kBetweenPolls;
     }

@@ -48,6 +48,9 @@ void CudaPhaseClock::settle() {
     checked(cudaEventElapsedTime(&milliseconds, marks_[0].event, marks_[1].event), "cudaEventElapsedTime");
     profile_.add_seconds(marks_[0].phase, 1e-3 * milliseconds);
     recycle_oldest();
+    // The host may do nothing but wait for a device that works.
+    profile_.place().operation.store(name(marks_.front().phase), std::memory_order_relaxed);
+    profile_.place().beat();
   }
 }
 

@@ -37,6 +37,8 @@ void Profile::record(Phase phase, Cost cost, const ProductShape* product) {
   entry.flops += cost.flops;
   entry.bytes += cost.bytes;
   ++entry.calls;
+  place_->operation.store(name(phase), std::memory_order_relaxed);
+  place_->beat();
   if (product != nullptr && phase == Phase::matmul) ++products_[*product];
   if (clock_ != nullptr) clock_->begin(phase);
   if (observer_ != nullptr) observer_->operation(phase, cost, product);

@@ -7,6 +7,7 @@
 #include <compare>
 #include <map>
 
+#include "kernels/place.hpp"
 #include "kernels/view.hpp"
 
 namespace lorashard::kernels {
@@ -84,6 +85,9 @@ class Profile {
   Observer* observer() const { return observer_; }
   // Within work called kAgain.
   bool again() const { return again_ > 0; }
+  // Where the program is. From show_place on it stands in `shared`, which outlives this.
+  Place& place() { return *place_; }
+  void show_place(Place& shared) { place_ = &shared; }
 
  private:
   friend class WorkScope;
@@ -95,13 +99,20 @@ class Profile {
   PhaseClock* clock_ = nullptr;
   Observer* observer_ = nullptr;
   int again_ = 0;
+  Place own_place_;
+  Place* place_ = &own_place_;
 };
 
-// Names the work of a scope to the profile's observer.
+// Names the work of a scope, in the profile's place and to its observer.
 class WorkScope {
  public:
   WorkScope(Profile& profile, const char* work, int number = 0, int part = 0)
-      : profile_(profile), observer_(profile.observer()), again_(work == kAgain) {
+      : profile_(profile),
+        observer_(profile.observer()),
+        again_(work == kAgain),
+        work_(profile.place().work, again_ ? profile.place().work.load(std::memory_order_relaxed) : work),
+        microbatch_(profile.place().microbatch,
+                    again_ ? profile.place().microbatch.load(std::memory_order_relaxed) : number) {
     profile_.again_ += again_;
     if (observer_ != nullptr) observer_->enter(work, number, part);
   }
@@ -116,6 +127,8 @@ class WorkScope {
   Profile& profile_;
   Observer* observer_;
   bool again_;
+  AtPlace<const char*> work_;
+  AtPlace<std::int64_t> microbatch_;
 };
 
 // Attributes the time of a scope to a phase.

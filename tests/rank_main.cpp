@@ -6,16 +6,15 @@
 #include <gtest/gtest.h>
 #include <mpi.h>
 
+#include <chrono>
+#include <condition_variable>
 #include <cstdio>
 #include <cstdlib>
 #include <mutex>
 #include <numeric>
-#include <optional>
 #include <string>
 #include <thread>
 #include <vector>
-
-#include "dist/watchdog.hpp"
 
 namespace dist = lorashard::dist;
 using lorashard::kernels::text;
@@ -26,17 +25,22 @@ dist::Runtime* the_runtime = nullptr;
 
 class RankListener final : public testing::EmptyTestEventListener {
  public:
-  explicit RankListener(double limit_s)
-      : watchdog_(limit_s, [this](const std::string& test, double seconds) { report_stall(test, seconds); }) {}
+  explicit RankListener(double limit_s) : limit_(limit_s), thread_([this] { watch(); }) {}
+  ~RankListener() override {
+    {
+      const std::lock_guard lock(mutex_);
+      stop_ = true;
+    }
+    changed_.notify_one();
+    thread_.join();
+  }
 
  private:
   void OnTestStart(const testing::TestInfo& info) override {
-    {
-      const std::lock_guard lock(mutex_);
-      found_.clear();
-    }
+    const std::lock_guard lock(mutex_);
+    found_.clear();
     name_ = text(info.test_suite_name(), ".", info.name());
-    running_.emplace(&watchdog_, "a test", name_);
+    since_ = Clock::now();
   }
 
   void OnTestPartResult(const testing::TestPartResult& result) override {
@@ -49,7 +53,10 @@ class RankListener final : public testing::EmptyTestEventListener {
   // The default printer comes after this listener at the end of a test, so it sees the failure added here.
   void OnTestEnd(const testing::TestInfo&) override {
     const std::string all = gather(found());
-    running_.reset();
+    {
+      const std::lock_guard lock(mutex_);
+      name_.clear();
+    }
     if (!all.empty() && runtime().size() > 1) ADD_FAILURE() << "failures of all ranks:\n" << all;
   }
 
@@ -70,19 +77,26 @@ class RankListener final : public testing::EmptyTestEventListener {
     return all;
   }
 
-  void report_stall(const std::string& test, double seconds) {
-    const std::lock_guard lock(mutex_);
-    std::fprintf(stderr, "rank %d: %s has not ended after %.0f s\n%s", runtime().rank(), test.c_str(), seconds,
-                 found_.c_str());
-    std::this_thread::sleep_for(std::chrono::seconds(1));  // for the other ranks to say the same
-    MPI_Abort(MPI_COMM_WORLD, 1);
+  void watch() {
+    std::unique_lock lock(mutex_);
+    while (!changed_.wait_until(lock, Clock::now() + std::chrono::seconds(1), [this] { return stop_; })) {
+      if (name_.empty() || Clock::now() - since_ < limit_) continue;
+      std::fprintf(stderr, "rank %d: %s has not ended after %.0f s\n%s", runtime().rank(), name_.c_str(), limit_.count(),
+                   found_.c_str());
+      std::this_thread::sleep_for(std::chrono::seconds(1));  // for the other ranks to say the same
+      MPI_Abort(MPI_COMM_WORLD, 1);
+    }
   }
 
+  using Clock = std::chrono::system_clock;  // waits on the steady clock escape GCC 12's thread sanitizer
+  const std::chrono::duration<double> limit_;
   std::mutex mutex_;
+  std::condition_variable changed_;
+  bool stop_ = false;
   std::string found_;
-  std::string name_;
-  std::optional<dist::Watchdog::Scope> running_;
-  dist::Watchdog watchdog_;
+  std::string name_;  // of the test that runs; empty between tests
+  Clock::time_point since_;
+  std::thread thread_;  // last: it uses the rest
 };
 
 // Seconds a test may take, on any rank.

@@ -1,6 +1,7 @@
 // How a job ends: this program starts itself under mpirun as a job whose ranks fail in one way or another, then reads
 // what was printed and with which code mpirun ended. A run takes about half a second.
 #include <gtest/gtest.h>
+#include <signal.h>
 #include <unistd.h>
 
 #include <cstdio>
@@ -37,6 +38,21 @@ int job(Runtime& runtime, int argc, char** argv) {
   }
   Mesh mesh = runtime.make_mesh(*device, {runtime.size(), 1, 1});
   if (how == "leave" && where == runtime.rank()) std::this_thread::sleep_for(std::chrono::minutes(5));
+  if (where < 0 || where == runtime.rank()) {
+    runtime.place().step = 3;
+    const kernels::WorkScope work(device->profile(), "backward", 2);
+    const kernels::AtPlace layer(runtime.place().layer, 7);
+    device->profile().record(kernels::Phase::attention, {});
+    if (how == "kill") ::kill(::getpid(), SIGKILL);
+    if (how == "crash") ::raise(SIGSEGV);
+    if (how == "stop") ::kill(::getpid(), SIGSTOP);
+    if (how == "fail") fail(Failure::storage, "no such file");
+    if (how == "kill_guardian") {
+      std::fprintf(stderr, "process %d\n", static_cast<int>(::getpid()));
+      ::kill(::getppid(), SIGKILL);
+      std::this_thread::sleep_for(std::chrono::minutes(5));
+    }
+  }
   std::vector<float> data(8, 1), large(1 << 20);
   if (how == "sending" && where == runtime.rank()) {
     const auto pending = mesh.tensor().send(kernels::view(large.data(), 1, std::ssize(large)), 0, 1);
@@ -132,14 +148,57 @@ TEST(Guard, ForeignExceptionsHaveTheirCodes) {
   EXPECT_EQ(lines(other.output, R"(lorashard: rank 0 \(host [^ ]+\): something else)"), 1) << other.output;
 }
 
-TEST(Guard, WatchdogNamesWhatAPeerNeverCameTo) {
-  for (const auto& [how, operation] :
-       {std::pair("absent", "making the groups over axis world"), std::pair("leave", "all_reduce over axis tensor")}) {
-    const Ended ended = run(2, text(how, " 1"), "LORASHARD_WATCHDOG_S=0.5");
+// Each rank says where it is, and one of them who is to blame.
+TEST(Guard, AHangNamesWhoNeverCameToWhat) {
+  for (const auto& [how, operation] : {std::pair("absent", "making the groups 1"), std::pair("leave", "all_reduce 1 over axis tensor")}) {
+    const Ended ended = run(3, text(how, " 1"), "LORASHARD_WATCHDOG_S=0.5");
     EXPECT_EQ(ended.code, 5) << ended.output;
-    const std::string self = R"(lorashard: rank 0 \(host [^ ]+\): no answer from the peers for [0-9.]+ s in )";
-    EXPECT_EQ(lines(ended.output, self + operation), 1) << ended.output;
+    const std::string self = R"(lorashard: rank [02] \(host [^ ]+\): (no progress for [0-9.]+ s|the job hangs): waits in )";
+    EXPECT_EQ(lines(ended.output, self + operation + " for ranks (0-1|1-2).*"), 2) << ended.output;
+    EXPECT_EQ(lines(ended.output, text(R"(lorashard: rank 1 \(host [^ ]+\) never entered )", operation, ".*")), 1)
+        << ended.output;
   }
+}
+
+TEST(Guard, ARankThatASignalEndsIsNamed) {
+  const Ended killed = run(3, "kill 1");
+  EXPECT_EQ(killed.code, 128 + SIGKILL) << killed.output;
+  EXPECT_EQ(lines(killed.output, R"(lorashard: rank 1 \(host [^ ]+\): ended by signal 9 \(Killed\) in step 3, backward of microbatch 2, layer 7, attention)"), 1)
+      << killed.output;
+  EXPECT_EQ(lines(killed.output, "lorashard: .*"), 1) << killed.output;
+  const Ended crashed = run(0, "crash -1");
+  EXPECT_EQ(crashed.code, 128 + SIGSEGV);
+  EXPECT_EQ(lines(crashed.output, R"(lorashard: rank 0 .*ended by signal 11 .*layer 7, attention)"), 1) << crashed.output;
+}
+
+TEST(Guard, AStoppedRankIsSaidToBe) {
+  const Ended ended = run(2, "stop 1", "LORASHARD_WATCHDOG_S=0.5");
+  EXPECT_EQ(ended.code, 5) << ended.output;
+  EXPECT_EQ(lines(ended.output, R"(lorashard: rank 1 \(host [^ ]+\) never entered all_reduce 1 over axis tensor; stopped by a signal; last seen in step 3, backward of microbatch 2, layer 7, attention)"), 1)
+      << ended.output;
+}
+
+TEST(Guard, ErrorsSayWhereInTheWork) {
+  const Ended ended = run(2, "fail 1");
+  EXPECT_EQ(ended.code, 6) << ended.output;
+  EXPECT_EQ(lines(ended.output, R"(lorashard: rank 1 \(host [^ ]+\): no such file; in step 3, backward of microbatch 2, layer 7, attention \[test_guard.cpp:\d+\])"), 1)
+      << ended.output;
+}
+
+// Nobody is left behind, whatever was killed: the rank goes with its guardian.
+TEST(Guard, AKilledGuardianTakesItsRankAlong) {
+  const Ended ended = run(2, "kill_guardian 1");
+  EXPECT_NE(ended.code, 0) << ended.output;
+  const std::size_t at = ended.output.find("process ");
+  ASSERT_NE(at, std::string::npos) << ended.output;
+  const pid_t rank = std::atoi(ended.output.c_str() + at + 8);
+  for (int i = 0; i < 100 && kill(rank, 0) == 0; ++i) std::this_thread::sleep_for(std::chrono::milliseconds(50));
+  EXPECT_NE(kill(rank, 0), 0) << rank;
+}
+
+TEST(Guard, WorksWithoutAGuardian) {
+  EXPECT_EQ(run(2, "none -1", "LORASHARD_GUARDIAN=0").code, 0);
+  EXPECT_EQ(run(2, "numerics 1", "LORASHARD_GUARDIAN=0").code, 4);
 }
 
 TEST(Guard, WatchdogLimitMustBeSeconds) {
