@@ -115,14 +115,15 @@ void BaseFile::verify(Index part, Index parts) const {
 BaseFileWriter::BaseFileWriter(const std::string& path, const ModelShape& shape, kernels::DType dtype,
                                dist::Communicator& communicator)
     : shape_(shape), writer_(path, communicator, lines_of(shape, dtype), 0) {
-  H5File& file = writer_.file();
-  file.set_text("/", "format", kFormat);
-  file.set_text("/", "family", shape.family);
+  H5File* const file = writer_.file();
+  if (!file) return;
+  file->set_text("/", "format", kFormat);
+  file->set_text("/", "family", shape.family);
   const std::pair<const char*, Index> extents[] = {
       {"layers", shape.layers}, {"width", shape.width}, {"heads", shape.heads},     {"kv_heads", shape.kv_heads},
       {"ffn", shape.ffn},       {"vocab", shape.vocab}, {"context", shape.context}, {"tied_head", shape.tied_head}};
-  for (const auto& [name, value] : extents) file.set_integer("/", name, value);
-  file.set_real("/", "norm_eps", shape.norm_eps);
+  for (const auto& [name, value] : extents) file->set_integer("/", name, value);
+  file->set_real("/", "norm_eps", shape.norm_eps);
 }
 
 void BaseFileWriter::write(const TensorInfo& tensor, const dist::AxisCut& rows, const dist::AxisCut& cols,
@@ -130,6 +131,9 @@ void BaseFileWriter::write(const TensorInfo& tensor, const dist::AxisCut& rows, 
   writer_.write(dataset_of(tensor.name), rows, cols, from);
 }
 
-Digest BaseFileWriter::finish() { return writer_.finish(preamble_of(shape_)); }
+Digest BaseFileWriter::finish() {
+  writer_.prove();
+  return writer_.finish(preamble_of(shape_));
+}
 
 }  // namespace lorashard::core

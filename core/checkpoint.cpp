@@ -62,18 +62,21 @@ bool by_name(const CheckpointEntry& a, const CheckpointEntry& b) { return a.name
 CheckpointWriter::CheckpointWriter(const std::string& path, const CheckpointInfo& info,
                                    const std::vector<CheckpointEntry>& entries, dist::Communicator& communicator)
     : path_(path), info_(info), writer_(path, communicator, lines_of(entries), info.config.size()) {
-  H5File& file = writer_.file();
-  file.set_text("/", "format", kFormat);
-  file.set_integer("/", "step", info.step);
-  file.set_text("/", "method", info.method);
-  file.set_text("/", "config", info.config);
-  file.set_text("/", "base_digest", info.base_digest);
+  H5File* const file = writer_.file();
+  if (!file) return;
+  file->set_text("/", "format", kFormat);
+  file->set_integer("/", "step", info.step);
+  file->set_text("/", "method", info.method);
+  file->set_text("/", "config", info.config);
+  file->set_text("/", "base_digest", info.base_digest);
 }
 
 void CheckpointWriter::write(const std::string& name, const dist::AxisCut& rows, const dist::AxisCut& cols,
                              kernels::ConstMatrix from) {
   writer_.write(dataset_of(name), rows, cols, from);
 }
+
+void CheckpointWriter::prove() { writer_.prove(); }
 
 Index CheckpointWriter::finish() {
   writer_.finish(preamble_of(info_));

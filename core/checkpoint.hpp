@@ -38,9 +38,11 @@ class CheckpointWriter {
   // finish() removes what it wrote.
   CheckpointWriter(const std::string& path, const CheckpointInfo& info, const std::vector<CheckpointEntry>& entries,
                    dist::Communicator& communicator);
-  // Not collective; each element by exactly one rank. f32 host memory in the cuts' local extents.
+  // Not collective, on any thread; each element by exactly one rank. f32 host memory in the cuts' local extents.
   void write(const std::string& name, const dist::AxisCut& rows, const dist::AxisCut& cols, kernels::ConstMatrix from);
-  // Collective: digests, flush to disk (fsync), rename. Returns the file's size in bytes.
+  // The same: what this rank wrote is on the disk and reads as it was written. Throws Failure::storage.
+  void prove();
+  // Collective: proves what was not, then digests, rename. Returns the file's size in bytes.
   Index finish();
 
  private:

@@ -73,6 +73,9 @@ struct DataConfig {
 // GELU, which are made again; full: only the block's input, and the block runs forward again.
 enum class Recompute { none, selective, full };
 
+// What becomes of a run whose loss or gradient is not finite: it ends, or goes on without that step.
+enum class OnNan { stop, skip };
+
 struct TrainConfig {
   Index steps = 100;
   Index batch = 8;       // sequences a step, over all ranks
@@ -81,6 +84,7 @@ struct TrainConfig {
   Recompute recompute = Recompute::none;
   double label_smoothing = 0;
   Index evaluate_every = 0;  // 0: only at the end (when data.valid is given)
+  OnNan on_nan = OnNan::stop;
 };
 
 // Sequences of a data rank that go through the model at once.
@@ -119,6 +123,7 @@ struct RunConfig {
   std::string dir;
   Index checkpoint_every = 0;  // 0: only at the end
   Index keep = 2;              // newest checkpoints kept
+  bool background_save = true;  // write checkpoints beside the training, from a copy of the state in host memory
   std::string resume = "auto";  // auto, never, or a checkpoint's path
   Index trace = 0;              // steps whose works are written to trace.json
 };

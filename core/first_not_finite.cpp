@@ -64,12 +64,12 @@ std::string FirstNotFinite::words() const {
   const char* const passes[] = {"before the step", "forward", "backward", "gradient"};
   std::string words = text(tensor_, ", ", passes[static_cast<int>(found_in_)]);
   if (microbatch_ >= 0) words += text(" of microbatch ", microbatch_);
-  words += text(": found ", value_, " at ");
+  words += text(": found ", std::isnan(value_) ? "nan" : value_ < 0 ? "-inf" : "inf", " at ");
   words += sequence_ >= 0 ? text("sequence ", sequence_, " of the batch, position ", position_) : text("row ", row_);
   return words + text(", column ", column_);
 }
 
-std::string FirstNotFinite::first_of_all(dist::Communicator& world) const {
+FirstNotFinite::Place FirstNotFinite::first_of_all(dist::Communicator& world) const {
   // In the order in which one rank alone would meet them; the layer and the pass decide, not who was faster.
   constexpr double kNever = std::numeric_limits<double>::max();
   double own[] = {kNever, 0, 0};
@@ -83,8 +83,9 @@ std::string FirstNotFinite::first_of_all(dist::Communicator& world) const {
   for (int rank = 1; rank < world.size(); ++rank)
     if (std::lexicographical_compare(&all[3 * rank], &all[3 * rank] + 3, &all[3 * first], &all[3 * first] + 3))
       first = rank;
-  if (all[3 * static_cast<std::size_t>(first)] == kNever) return "";
-  return text_of_rank(world, first, found() ? text(words(), " (rank ", world.rank(), ")") : "");
+  const double pass = all[3 * static_cast<std::size_t>(first)];
+  if (pass == kNever) return {};
+  return {text_of_rank(world, first, found() ? text(words(), " (rank ", world.rank(), ")") : ""), pass == 0};
 }
 
 }  // namespace lorashard::core

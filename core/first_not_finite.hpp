@@ -28,9 +28,13 @@ class FirstNotFinite {
             Index first_row);
 
   bool found() const { return !tensor_.empty(); }
-  // Collective: the earliest place of all ranks in words, the same on every rank: "layers.3.mlp.up, forward of microbatch
-  // 0: nan at sequence 5 of the batch, position 17, column 311 (rank 2)". Empty when all was finite.
-  std::string first_of_all(dist::Communicator& world) const;
+  struct Place {
+    std::string words;      // empty: all was finite
+    bool in_state = false;  // a trained value was not finite before the step
+  };
+  // Collective: the earliest place of all ranks, the same on every rank: "layers.3.mlp.up, forward of microbatch 0: found
+  // nan at sequence 5 of the batch, position 17, column 311 (rank 2)".
+  Place first_of_all(dist::Communicator& world) const;
 
  private:
   std::string words() const;

@@ -80,31 +80,23 @@ H5File H5File::open(const std::string& path) {
   return H5File(path, H5Handle(id), Use::reading);
 }
 
-H5File H5File::create(const std::string& path, MPI_Comm communicator) {
+H5File H5File::create(const std::string& path) {
   const H5Place place{path, kWholeFile};
-  if (communicator == MPI_COMM_NULL) refuse_hdf5(place, "cannot create: a planned run has no ranks to write it");
-  int size = 1;
-  if (communicator != MPI_COMM_SELF) MPI_Comm_size(communicator, &size);
   const H5Handle access(checked(H5Pcreate(H5P_FILE_ACCESS), place, "create"));
   checked(H5Pset_file_locking(access.id(), false, true), place, "create");
   // The layout of 1.8 keeps a checksum in every piece of metadata, so damage is found when a file is opened.
   checked(H5Pset_libver_bounds(access.id(), H5F_LIBVER_V18, H5F_LIBVER_V18), place, "create");
   // Without this, small writes wait in a buffer until a dataset is closed, and an error there goes nowhere.
   checked(H5Pset_sieve_buf_size(access.id(), 0), place, "create");
-  if (size > 1) checked(H5Pset_fapl_mpio(access.id(), communicator, MPI_INFO_NULL), place, "create");
   const H5Handle creation(checked(H5Pcreate(H5P_FILE_CREATE), place, "create"));
   checked(H5Pset_obj_track_times(creation.id(), false), place, "create");
   const hid_t id = H5Fcreate(path.c_str(), H5F_ACC_TRUNC, creation.id(), access.id());
   if (id < 0) fail_hdf5(place, "create");
-  return H5File(path, H5Handle(id), size > 1 ? Use::writing_together : Use::writing_alone);
+  return H5File(path, H5Handle(id), Use::writing);
 }
 
 H5File::~H5File() {
   if (file_.id() < 0 || use_ == Use::reading) return;
-  if (use_ == Use::writing_together) {
-    file_.release();  // left to the end of the process: the peers may never come to close it
-    return;
-  }
   // Emptied first, so that what the library still holds back finds room on a full disk.
   static_cast<void>(::truncate(path_.c_str(), 0));
   H5Fclose(file_.release());

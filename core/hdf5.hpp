@@ -4,7 +4,6 @@
 #pragma once
 
 #include <hdf5.h>
-#include <mpi.h>
 
 #include <cstdint>
 #include <optional>
@@ -39,11 +38,10 @@ class H5File {
  public:
   // Reading needs no MPI: every rank opens the file for itself and reads its own slices.
   static H5File open(const std::string& path);
-  // Creates (truncates) `path`; collective over `communicator` through MPI-IO, or serial with MPI_COMM_SELF.
-  // Objects carry no times, so equal content gives equal bytes.
-  static H5File create(const std::string& path, MPI_Comm communicator);
+  // Creates (truncates) `path`. Objects carry no times, so equal content gives equal bytes.
+  static H5File create(const std::string& path);
   // A file that is being written and was not closed is given up: its content is lost, nothing is thrown. On a full disk
-  // closing fails time and again, and a file shared by many ranks can only be closed by all of them together.
+  // closing fails time and again.
   ~H5File();
   H5File(H5File&&) = default;
   H5File& operator=(H5File&&) = default;
@@ -60,8 +58,8 @@ class H5File {
   void set_integer(const std::string& name, const std::string& attribute, std::int64_t value);
   void set_real(const std::string& name, const std::string& attribute, double value);
 
-  // Matrices of f32, or of bf16 (kept as 16-bit integers with the attribute dtype = "bf16"). Creating is collective;
-  // reading and writing are not. Extents in the file must be `rows` x `cols`.
+  // Matrices of f32, or of bf16 (kept as 16-bit integers with the attribute dtype = "bf16"). Extents in the file must be
+  // `rows` x `cols`.
   struct MatrixInfo {
     kernels::DType dtype;
     Index rows, cols;
@@ -72,6 +70,8 @@ class H5File {
   // element type of the file.
   void read(const std::string& name, const dist::AxisCut& rows, const dist::AxisCut& cols, kernels::Matrix to) const;
   void write(const std::string& name, const dist::AxisCut& rows, const dist::AxisCut& cols, kernels::ConstMatrix from);
+  // Where its first element lies in the file; the others follow row by row, little-endian. Known once it was created.
+  std::int64_t offset_bytes(const std::string& name) const;
 
   // Flat integer arrays (tokens, offsets). Writing creates the array; each is written once.
   Index array_length(const std::string& name) const;
@@ -85,7 +85,7 @@ class H5File {
   void close();
 
  private:
-  enum class Use { reading, writing_alone, writing_together };
+  enum class Use { reading, writing };
   H5File(std::string path, H5Handle file, Use use) : path_(std::move(path)), file_(std::move(file)), use_(use) {}
   void set_attribute(const std::string& name, const std::string& attribute, hid_t type, const void* value);
   // The object, reached through hard links only.

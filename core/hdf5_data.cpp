@@ -13,7 +13,7 @@ using kernels::ConstMatrix;
 using kernels::DType;
 using kernels::Matrix;
 
-// MPI-IO counts are 32-bit inside some libraries; larger transfers are cut into rows of at most this much.
+// The library holds the selection of a transfer, and the kernel may cut longer ones short: rows of at most this much.
 constexpr Index kMostTransfer_bytes = Index{256} << 20;
 
 hid_t file_type(DType dtype) { return dtype == DType::f32 ? H5T_IEEE_F32LE : H5T_STD_U16LE; }
@@ -148,10 +148,15 @@ void H5File::write(const std::string& name, const dist::AxisCut& rows, const dis
   const H5Place place{path_, name};
   check_cuts(place, matrix_info(name), rows, cols, from);
   const H5Handle set = object(name);
-  // The default transfer is independent, so ranks write when and as often as they like.
   for_each_piece(place, rows, cols, from, [&](hid_t memory, hid_t file) {
     checked(H5Dwrite(set.id(), memory_type(from.dtype), memory, file, H5P_DEFAULT, from.data), place, "write");
   });
+}
+
+std::int64_t H5File::offset_bytes(const std::string& name) const {
+  const haddr_t at = H5Dget_offset(object(name).id());
+  if (at == HADDR_UNDEF) refuse_hdf5({path_, name}, "has no place in the file");
+  return static_cast<std::int64_t>(at);
 }
 
 Index H5File::array_length(const std::string& name) const {

@@ -148,6 +148,9 @@ void add_data_and_training(std::vector<Option>& table) {
   table.push_back(whole(
       "train.evaluate_every", [](auto& c) -> auto& { return c.train.evaluate_every; }, 0,
       "between evaluations; 0: before and after training only", "steps"));
+  table.push_back(words(
+      "train.on_nan", [](auto& c) -> auto& { return c.train.on_nan; }, {{"stop", OnNan::stop}, {"skip", OnNan::skip}},
+      "a loss or gradient that is not finite: end the run, or leave the step out"));
 
   table.push_back(real(
       "optimizer.lr", [](auto& c) -> auto& { return c.optimizer.lr; }, {}, "peak learning rate"));
@@ -216,6 +219,9 @@ void add_machine_and_run(std::vector<Option>& table) {
       "between checkpoints; 0: only at the end", "steps"));
   table.push_back(whole(
       "run.keep", [](auto& c) -> auto& { return c.run.keep; }, 1, "newest checkpoints kept"));
+  table.push_back(flag(
+      "run.background_save", [](auto& c) -> auto& { return c.run.background_save; },
+      "write checkpoints beside the training, from a copy of the state in host memory"));
   table.push_back(line(
       "run.resume", [](auto& c) -> auto& { return c.run.resume; }, "auto, never, or a checkpoint",
       "auto: continue from the newest checkpoint of run.dir, if any"));

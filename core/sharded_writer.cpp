@@ -10,6 +10,7 @@
 #include <cstdio>
 #include <cstring>
 #include <filesystem>
+#include <utility>
 
 #include "core/quote.hpp"
 #include "dist/mpi_communicator.hpp"
@@ -24,10 +25,6 @@ using kernels::text;
 
 // A verifier's memory.
 constexpr Index kPiece_bytes = Index{32} << 20;
-
-H5File create_partial(const std::string& partial, dist::Communicator& communicator) {
-  return H5File::create(partial, communicator.size() == 1 ? MPI_COMM_SELF : dist::mpi_comm(communicator));
-}
 
 [[noreturn]] void fail_system(const std::string& path, const char* trying) {
   const int reason = errno;
@@ -122,46 +119,127 @@ ShardedWriter::ShardedWriter(const std::string& path, dist::Communicator& commun
   try {
     create(matrices, text_bytes);
   } catch (...) {
-    file_.reset();
-    ::unlink(partial_.c_str());
+    give_up();
     throw;
   }
 }
 
 void ShardedWriter::create(const std::vector<DigestLine>& matrices, std::size_t text_bytes) {
-  file_.emplace(create_partial(partial_, communicator_));
-  if (communicator_.rank() == 0) reserve(partial_, most_bytes(matrices, text_bytes));
-  for (const DigestLine& line : matrices) {
-    file_->create_matrix(line.name, line.dtype, line.rows, line.cols);
-    matrices_.emplace(line.name, Matrix{line});
+  for (const DigestLine& line : matrices) matrices_.emplace(line.name, Matrix{line});
+  if (communicator_.rank() == 0) {
+    file_.emplace(H5File::create(partial_));
+    reserve(partial_, most_bytes(matrices, text_bytes));
+    for (const DigestLine& line : matrices) {
+      file_->create_matrix(line.name, line.dtype, line.rows, line.cols);
+      matrices_.at(line.name).offset_bytes = file_->offset_bytes(line.name);
+    }
   }
+  share_offsets();
+  descriptor_ = ::open(partial_.c_str(), O_RDWR | O_CLOEXEC);
+  if (descriptor_ < 0) fail_system(partial_, "open");
+}
+
+void ShardedWriter::share_offsets() {
+  if (communicator_.size() == 1) return;
+  std::vector<std::int64_t> offsets;
+  for (const auto& [name, matrix] : matrices_) offsets.push_back(matrix.offset_bytes);
+  const MPI_Comm comm = dist::mpi_comm(communicator_);
+  if (comm == MPI_COMM_NULL) fail(Failure::storage, text(path_, ": cannot create: a planned run has no ranks to write it"));
+  if (MPI_Bcast(offsets.data(), static_cast<int>(offsets.size()), MPI_INT64_T, 0, comm) != MPI_SUCCESS)
+    fail(Failure::communication, text(path_, ": the places of its tensors did not get to all ranks"));
+  std::size_t i = 0;
+  for (auto& [name, matrix] : matrices_) matrix.offset_bytes = offsets[i++];
+}
+
+void ShardedWriter::give_up() noexcept {
+  if (descriptor_ >= 0) ::close(std::exchange(descriptor_, -1));
+  file_.reset();
+  ::unlink(partial_.c_str());
 }
 
 ShardedWriter::~ShardedWriter() {
-  if (finished_) return;
-  file_.reset();
-  ::unlink(partial_.c_str());
+  if (finished_)
+    ::close(descriptor_);
+  else
+    give_up();
+}
+
+template <class Byte, class Move>
+void ShardedWriter::for_each_run(const Matrix& matrix, const dist::AxisCut& rows, const dist::AxisCut& cols,
+                                 const kernels::BasicMatrix<Byte>& memory, const Move& move) {
+  const Index element = kernels::size_bytes(matrix.line.dtype);
+  const bool whole_rows = cols.runs().size() == 1 && cols.local_extent() == matrix.line.cols && memory.contiguous();
+  for (const dist::Run& r : rows.runs()) {
+    const Index together = whole_rows ? r.count : 1;  // rows that follow each other in memory and in the file
+    for (Index i = 0; i < r.count; i += together)
+      for (const dist::Run& c : cols.runs())
+        move(memory.data + ((r.local.value + i) * memory.stride + c.local.value) * element, together * c.count * element,
+             matrix.offset_bytes + ((r.global.value + i) * matrix.line.cols + c.global.value) * element);
+  }
 }
 
 void ShardedWriter::write(const std::string& name, const dist::AxisCut& rows, const dist::AxisCut& cols,
                           kernels::ConstMatrix from) {
   const auto found = matrices_.find(name);
   if (found == matrices_.end()) fail(Failure::other, text(path_, ": ", name, " is not among the tensors announced"));
-  file_->write(name, rows, cols, from);
-  found->second.line.digest += digest_of(from, rows, cols);
-  found->second.written += static_cast<double>(from.count());
+  Matrix& matrix = found->second;
+  const DigestLine& line = matrix.line;
+  if (rows.global_extent() != line.rows || cols.global_extent() != line.cols || from.dtype != line.dtype ||
+      from.rows != rows.local_extent() || from.cols != cols.local_extent())
+    fail(Failure::other, text(path_, ": ", name, ": found ", kernels::extents(from), " ", kernels::name(from.dtype), " of ",
+                              rows.global_extent(), "x", cols.global_extent(), ", announced as ", line.rows, "x", line.cols,
+                              " ", kernels::name(line.dtype)));
+  for_each_run(matrix, rows, cols, from, [&](const std::byte* data, Index bytes, std::int64_t at) {
+    while (bytes > 0) {
+      const ssize_t written = ::pwrite(descriptor_, data, static_cast<std::size_t>(std::min(bytes, kPiece_bytes)), at);
+      if (written < 0 && errno == EINTR) continue;
+      if (written <= 0) fail_system(partial_, text("write ", name).c_str());
+      data += written;
+      bytes -= written;
+      at += written;
+    }
+  });
+  slices_.push_back({&matrix, rows, cols, digest_of(from, rows, cols)});
+  matrix.line.digest += slices_.back().digest;
+  matrix.written += static_cast<double>(from.count());
+}
+
+void ShardedWriter::prove() {
+  if (::fsync(descriptor_) != 0 && errno != EINVAL) fail_system(partial_, "flush to the disk");
+  std::vector<std::byte> memory;
+  for (const Slice& slice : slices_) {
+    const DigestLine& line = slice.matrix->line;
+    const Index height = slice.rows.local_extent(), width = slice.cols.local_extent();
+    memory.resize(static_cast<std::size_t>(height * width * kernels::size_bytes(line.dtype)));
+    const kernels::Matrix again(memory.data(), line.dtype, height, width, width);
+    for_each_run(*slice.matrix, slice.rows, slice.cols, again, [&](std::byte* data, Index bytes, std::int64_t at) {
+      while (bytes > 0) {
+        const ssize_t read = ::pread(descriptor_, data, static_cast<std::size_t>(bytes), at);
+        if (read < 0 && errno == EINTR) continue;
+        if (read <= 0) fail_system(partial_, text("read ", line.name, " again").c_str());
+        data += read;
+        bytes -= read;
+        at += read;
+      }
+    });
+    if (const Digest found = digest_of(again, slice.rows, slice.cols); found != slice.digest)
+      fail(Failure::storage, text(partial_, ": ", line.name, " reads otherwise than it was written: its digest is ",
+                                  found.hex(), ", expected ", slice.digest.hex()));
+  }
+  proven_ = true;
 }
 
 Digest ShardedWriter::finish(const std::string& preamble) {
+  if (!proven_) prove();
   sum_over_ranks();
   std::vector<DigestLine> lines;
-  for (const auto& [name, matrix] : matrices_) {
-    file_->set_text(name, "digest", matrix.line.digest.hex());
-    lines.push_back(matrix.line);
+  for (const auto& [name, matrix] : matrices_) lines.push_back(matrix.line);
+  const Digest digest = digest_of(preamble, lines);
+  if (file_) {
+    for (const DigestLine& line : lines) file_->set_text(line.name, "digest", line.digest.hex());
+    file_->set_text("/", "digest", digest.hex());
+    file_->close();
   }
-  const Digest digest = digest_of(preamble, std::move(lines));
-  file_->set_text("/", "digest", digest.hex());
-  file_->close();
   publish();
   return digest;
 }
@@ -186,14 +264,13 @@ void ShardedWriter::sum_over_ranks() {
   }
 }
 
-// Every rank brings to the disk what its own host still holds; only then may the name appear.
+// What the ranks wrote is on the disk; only now may the name appear.
 void ShardedWriter::publish() {
-  // What was reserved and not needed goes back.
-  if (communicator_.rank() == 0 && ::truncate(partial_.c_str(), static_cast<off_t>(fs::file_size(partial_))) != 0)
-    fail_system(partial_, "write");
-  synchronize(partial_, "flush to the disk");
   communicator_.barrier();
   if (communicator_.rank() == 0) {
+    // What was reserved and not needed goes back.
+    if (::truncate(partial_.c_str(), static_cast<off_t>(fs::file_size(partial_))) != 0) fail_system(partial_, "write");
+    synchronize(partial_, "flush to the disk");
     if (std::rename(partial_.c_str(), path_.c_str()) != 0) fail_system(path_, "put the new file in its place");
     const fs::path directory = fs::path(path_).parent_path();
     synchronize(directory.empty() ? "." : directory.string(), "flush to the disk");

@@ -1,5 +1,9 @@
 // What writing a base file and writing a checkpoint have in common: many ranks write slices of named matrices into
 // "<path>.partial"; then digests are summed, everything is brought to the disk, and the file gets its name.
+//
+// Rank 0 makes the file with HDF5, which gives every matrix its place; the elements are then written there by plain
+// system calls. So they can be written by any thread, beside a training that uses MPI and HDF5 itself: HDF5's own
+// parallel files would need all ranks in the same calls.
 #pragma once
 
 #include <map>
@@ -34,8 +38,7 @@ double most_bytes(const std::vector<DigestLine>& matrices, std::size_t text_byte
 class ShardedWriter {
  public:
   // Collective. `matrices` without their digests; `text_bytes` of attributes will come. Takes the disk space for all of
-  // it first: ranks that fail to write HDF5's metadata together wait for each other for ever, so that must not come to
-  // pass. Throws Failure::storage.
+  // it first, so that a full disk shows before anything is written. Throws Failure::storage.
   ShardedWriter(const std::string& path, dist::Communicator& communicator, const std::vector<DigestLine>& matrices,
                 std::size_t text_bytes);
   // Unless finished, removes what was written. Does not wait for other ranks, which may have failed.
@@ -43,26 +46,46 @@ class ShardedWriter {
   ShardedWriter(const ShardedWriter&) = delete;
   ShardedWriter& operator=(const ShardedWriter&) = delete;
 
-  H5File& file() { return *file_; }  // for attributes; collective
-  // Not collective; each element of a matrix by exactly one rank.
+  // For attributes: on rank 0 alone, null elsewhere.
+  H5File* file() { return file_ ? &*file_ : nullptr; }
+
+  // Neither collective nor a call of HDF5 or MPI: any thread, one at a time. Each element of a matrix by exactly one
+  // rank; `from` in the cuts' local extents.
   void write(const std::string& name, const dist::AxisCut& rows, const dist::AxisCut& cols, kernels::ConstMatrix from);
-  // Collective. Throws Failure::other when a matrix was not written whole. Returns the file's digest.
+  // The same: brings what this rank wrote to the disk, reads it again and compares it. Throws Failure::storage.
+  void prove();
+
+  // Collective. Proves first what was not. Throws Failure::other when a matrix was not written whole. Returns the file's digest.
   Digest finish(const std::string& preamble);
 
  private:
   struct Matrix {
     DigestLine line;     // its digest is that of this rank's slices
     double written = 0;  // elements, by this rank
+    std::int64_t offset_bytes = 0;
+  };
+  struct Slice {  // that this rank has written
+    const Matrix* matrix;
+    dist::AxisCut rows, cols;
+    Digest digest;
   };
   void create(const std::vector<DigestLine>& matrices, std::size_t text_bytes);
+  void share_offsets();
+  void give_up() noexcept;
+  // move(bytes of memory, their count, place in the file) for every run of the slice.
+  template <class Byte, class Move>
+  static void for_each_run(const Matrix& matrix, const dist::AxisCut& rows, const dist::AxisCut& cols,
+                           const kernels::BasicMatrix<Byte>& memory, const Move& move);
   void sum_over_ranks();
   void publish();
 
   std::string path_, partial_;
   dist::Communicator& communicator_;
-  std::optional<H5File> file_;
+  std::optional<H5File> file_;  // rank 0
+  int descriptor_ = -1;         // of this rank's own writing
   std::map<std::string, Matrix> matrices_;
-  bool finished_ = false;
+  std::vector<Slice> slices_;
+  bool proven_ = false, finished_ = false;
 };
 
 }  // namespace lorashard::core

@@ -110,7 +110,7 @@ Digest TokenFile::digest() const {
 void write_token_file(const std::string& path, TokenFile content) {
   if (content.labels == content.tokens) content.labels.clear();
   Scratch scratch(path + ".partial");
-  H5File file = H5File::create(path + ".partial", MPI_COMM_SELF);
+  H5File file = H5File::create(path + ".partial");
   file.set_text("/", "format", kFormat);
   file.set_text("/", "kind", content.packed ? "text" : "rows");
   file.set_text("/", "tokenizer", content.tokenizer);

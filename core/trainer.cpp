@@ -211,8 +211,8 @@ void Trainer::begin(const Dataset& data) {
 
 NotFinite::NotFinite(const StepReport& report, std::source_location where)
     : Error(Failure::numerics,
-            text("step ", report.step, ": found loss ", report.loss, " and gradient norm ", report.grad_norm,
-                 ", expected finite values; nothing was updated"),
+            text("step ", report.step, ": found loss ", std::abs(report.loss), " and gradient norm ",
+                 std::abs(report.grad_norm), ", expected finite values; nothing was updated"),
             where),
       report_(report) {}
 
@@ -235,7 +235,7 @@ StepReport Trainer::finish() {
   return report;
 }
 
-std::string Trainer::find_not_finite(const Dataset& data) {
+FirstNotFinite::Place Trainer::find_not_finite(const Dataset& data) {
   State& s = *state_;
   FirstNotFinite finder(s.context.device, s.config.model.shape.layers);
   const auto look_at_trained = [&](bool gradients) {

@@ -5,9 +5,11 @@
 #include <memory>
 #include <optional>
 
+#include "core/background_save.hpp"
 #include "core/config.hpp"
 #include "core/dataset.hpp"
 #include "core/digest.hpp"
+#include "core/first_not_finite.hpp"
 #include "dist/mesh.hpp"
 
 namespace lorashard::core {
@@ -54,8 +56,8 @@ class Trainer {
   StepReport finish();
   Index under_way() const;
   // After NotFinite: runs the step's passes once more, looking at every tensor, and says which had the first value that
-  // is not finite, and where ("" when there is none this time). Changes nothing. Collective; the same on every rank.
-  std::string find_not_finite(const Dataset& data);
+  // is not finite, and where. Changes nothing. Collective; the same on every rank.
+  FirstNotFinite::Place find_not_finite(const Dataset& data);
   // After NotFinite: goes on with the step after it, as if that one had changed nothing. Collective.
   void skip_step();
   // Loss over the whole set, in file order. Collective; changes nothing.
@@ -63,6 +65,10 @@ class Trainer {
 
   // Collective. Returns the file's bytes.
   Index save(const std::string& path) const;
+  // The same, begun: the state is copied now, and written beside what follows. Collective.
+  std::unique_ptr<BackgroundSave> begin_save(const std::string& path) const;
+  // Bytes of that copy on this rank.
+  Index saved_bytes() const;
   // Collective. Throws Failure::configuration when base, method, targets, ranks or extents differ, naming them.
   void load(const std::string& path);
   // The result of full training as a base file. Collective.

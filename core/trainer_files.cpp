@@ -76,10 +76,11 @@ void Trainer::State::expect_entries(const CheckpointReader& reader) const {
   const auto list = trained();
   for (const Trained& t : list) {
     const auto found = entries.find(t.name);
-    const std::string extents = found == entries.end() ? "no such tensor" : text(found->second->rows, "x", found->second->cols);
+    const std::string extents =
+        found == entries.end() ? "no such tensor" : text(found->second->rows, "x", found->second->cols);
     if (extents != text(t.rows, "x", t.cols)) {
-      fail(Failure::configuration, text(reader.path(), ": ", t.name, ": found ", extents, ", expected ", t.rows, "x", t.cols,
-                                        " for this job's targets and ranks"));
+      fail(Failure::configuration, text(reader.path(), ": ", t.name, ": found ", extents, ", expected ", t.rows, "x",
+                                        t.cols, " for this job's targets and ranks"));
     }
   }
   const std::size_t expected = 3 * list.size() + plan.adapters.size();
@@ -89,47 +90,85 @@ void Trainer::State::expect_entries(const CheckpointReader& reader) const {
   }
 }
 
-Index Trainer::save(const std::string& path) const {
-  State& s = *state_;
-  kernels::Device& device = s.context.device;
+std::unique_ptr<CheckpointWriter> Trainer::State::make_writer(const std::string& path) const {
   std::vector<CheckpointEntry> entries;
-  const auto trained = s.trained();
-  for (const auto& t : trained) {
+  for (const auto& t : trained()) {
     for (const char* suffix : {"", kFirstMoment, kSecondMoment}) entries.push_back({t.name + suffix, t.rows, t.cols});
   }
-  for (const AdapterSpec& spec : s.plan.adapters) entries.push_back({spec.alpha_name(), 1, 1});
+  for (const AdapterSpec& spec : plan.adapters) entries.push_back({spec.alpha_name(), 1, 1});
+  const CheckpointInfo info{steps_done, name(config.adapter.method), canonical_text(config), base_digest};
+  return std::make_unique<CheckpointWriter>(path, info, entries, context.mesh.world());
+}
 
-  const CheckpointInfo info{s.steps_done, name(s.config.adapter.method), canonical_text(s.config), s.base_digest};
-  CheckpointWriter writer(path, info, entries, s.context.mesh.world());
-  for (const auto& t : trained) {
-    if (const int number = s.replicated_number(t.name); number >= 0) {
-      if (!s.speaks()) continue;
-      ReplicatedGroup& group = s.parameters.replicated();
-      writer.write(t.name, whole(t.rows), whole(t.cols), HostCopy(device, group.value(number)));
-      writer.write(t.name + kFirstMoment, whole(t.rows), whole(t.cols), HostCopy(device, group.first_moment(number)));
-      writer.write(t.name + kSecondMoment, whole(t.rows), whole(t.cols), HostCopy(device, group.second_moment(number)));
-    } else if (DenseParameter* p = s.dense(t.name)) {
-      const auto write = [&](const std::string& name, ConstMatrix share) {
-        const Tensor flat = p->whole_of(s.context, share);
-        if (s.context.mesh.point().data == 0 && s.writes(t.name)) {
-          writer.write(name, p->row_cut(), p->col_cut(), HostCopy(device, shaped(flat, *p)));
-        }
+void Trainer::State::for_each_slice(const Put& put) {
+  for (const auto& t : trained()) {
+    context.device.profile().place().beat();
+    if (const int number = replicated_number(t.name); number >= 0) {
+      if (!speaks()) continue;
+      ReplicatedGroup& group = parameters.replicated();
+      put(t.name, whole(t.rows), whole(t.cols), group.value(number));
+      put(t.name + kFirstMoment, whole(t.rows), whole(t.cols), group.first_moment(number));
+      put(t.name + kSecondMoment, whole(t.rows), whole(t.cols), group.second_moment(number));
+    } else if (DenseParameter* p = dense(t.name)) {
+      const auto put_share = [&](const std::string& name, ConstMatrix share) {
+        const Tensor flat = p->whole_of(context, share);
+        if (context.mesh.point().data == 0 && writes(t.name)) put(name, p->row_cut(), p->col_cut(), shaped(flat, *p));
       };
-      write(t.name, p->has_master() ? p->master_share() : p->value_share());
-      write(t.name + kFirstMoment, p->first_moment());
-      write(t.name + kSecondMoment, p->second_moment());
+      put_share(t.name, p->has_master() ? p->master_share() : p->value_share());
+      put_share(t.name + kFirstMoment, p->first_moment());
+      put_share(t.name + kSecondMoment, p->second_moment());
     }
   }
-  for (const AdapterSpec& spec : s.plan.adapters) {
-    if (s.replicated_number(spec.a_name()) < 0 || !s.speaks()) continue;
+}
+
+// A few bytes a pair.
+void Trainer::State::write_alphas(CheckpointWriter& writer) const {
+  for (const AdapterSpec& spec : plan.adapters) {
+    if (replicated_number(spec.a_name()) < 0 || !speaks()) continue;
     const float alpha = static_cast<float>(spec.alpha);
     writer.write(spec.alpha_name(), whole(1), whole(1), kernels::view(&alpha, 1, 1));
   }
-  return writer.finish();
+}
+
+Index Trainer::save(const std::string& path) const {
+  State& s = *state_;
+  kernels::Device& device = s.context.device;
+  const kernels::AtPlace work(device.profile().place().work, "saving");
+  const auto writer = s.make_writer(path);
+  s.write_alphas(*writer);
+  s.for_each_slice([&](const std::string& name, const dist::AxisCut& rows, const dist::AxisCut& cols,
+                       ConstMatrix from) { writer->write(name, rows, cols, HostCopy(device, from)); });
+  return writer->finish();
+}
+
+std::unique_ptr<BackgroundSave> Trainer::begin_save(const std::string& path) const {
+  State& s = *state_;
+  kernels::Device& device = s.context.device;
+  const kernels::AtPlace work(device.profile().place().work, "saving");
+  auto writer = s.make_writer(path);
+  s.write_alphas(*writer);
+  auto save = std::make_unique<BackgroundSave>(std::move(writer));
+  s.for_each_slice([&](const std::string& name, const dist::AxisCut& rows, const dist::AxisCut& cols,
+                       ConstMatrix from) { save->add(device, name, rows, cols, from); });
+  save->start();
+  return save;
+}
+
+Index Trainer::saved_bytes() const {
+  State& s = *state_;
+  Index values = 0;
+  for (const auto& t : s.trained()) {
+    if (s.replicated_number(t.name) >= 0)
+      values += s.speaks() ? t.rows * t.cols : 0;
+    else if (const DenseParameter* p = s.dense(t.name); p && s.context.mesh.point().data == 0 && s.writes(t.name))
+      values += p->count();
+  }
+  return 3 * size_bytes(DType::f32) * values;
 }
 
 void Trainer::load(const std::string& path) {
   State& s = *state_;
+  const kernels::AtPlace work(s.context.device.profile().place().work, "loading");
   const CheckpointReader reader(path);
   verify_once(reader, s.context.mesh);
   const std::string method = name(s.config.adapter.method);
@@ -137,8 +176,8 @@ void Trainer::load(const std::string& path) {
     fail(Failure::configuration, text(path, ": method: found ", reader.info().method, ", expected ", method));
   }
   if (reader.info().base_digest != s.base_digest) {
-    fail(Failure::configuration, text(path, ": base_digest: found ", reader.info().base_digest, ", expected ", s.base_digest,
-                                      " of ", s.config.model.base));
+    fail(Failure::configuration, text(path, ": base_digest: found ", reader.info().base_digest, ", expected ",
+                                      s.base_digest, " of ", s.config.model.base));
   }
   s.expect_entries(reader);
   const auto read = [&](const std::string& name, const dist::AxisCut& rows, const dist::AxisCut& cols, Matrix to) {
@@ -173,16 +212,18 @@ void Trainer::State::load_initial_adapters() {
     for (const AdapterPair& pair : read_adapter(path, context.shape)) {
       AdapterSpec spec{pair.layer, pair.target, pair.rank, pair.alpha, pair.in, pair.out};
       if (replicated_number(spec.a_name()) < 0) continue;
-      kernels::upload(context.device, kernels::view(pair.a.data(), pair.rank, pair.in), group.value(parameters.adapter_a(spec)));
-      kernels::upload(context.device, kernels::view(pair.b.data(), pair.out, pair.rank), group.value(parameters.adapter_b(spec)));
+      kernels::upload(context.device, kernels::view(pair.a.data(), pair.rank, pair.in),
+                      group.value(parameters.adapter_a(spec)));
+      kernels::upload(context.device, kernels::view(pair.b.data(), pair.out, pair.rank),
+                      group.value(parameters.adapter_b(spec)));
     }
     return;
   }
   const CheckpointReader reader(path);
   verify_once(reader, context.mesh);
   if (reader.info().base_digest != base_digest) {
-    fail(Failure::configuration, text(path, ": base_digest: found ", reader.info().base_digest, ", expected ", base_digest,
-                                      " of ", config.model.base));
+    fail(Failure::configuration, text(path, ": base_digest: found ", reader.info().base_digest, ", expected ",
+                                      base_digest, " of ", config.model.base));
   }
   for (const AdapterSpec& spec : parameters.adapters()) {
     fill_from_host(context.device, group.value(parameters.adapter_a(spec)),
@@ -220,7 +261,8 @@ static void put(const dist::AxisCut& rows, const dist::AxisCut& cols, ConstMatri
     for (Index i = 0; i < r.count; ++i) {
       const float* source = from.row<float>(r.local.value + i);
       for (const dist::Run& c : cols.runs()) {
-        std::copy_n(source + c.local.value, c.count, to.values.data() + (r.global.value + i) * to.cols + c.global.value);
+        std::copy_n(source + c.local.value, c.count,
+                    to.values.data() + (r.global.value + i) * to.cols + c.global.value);
       }
     }
   }

@@ -3,6 +3,7 @@
 
 #include <array>
 #include <deque>
+#include <functional>
 
 #include "core/checkpoint.hpp"
 #include "core/optimizer.hpp"
@@ -28,6 +29,11 @@ struct Trainer::State {
   DenseParameter* dense(const std::string& name);
   // True on the stage that writes `name`: a tied table is on two.
   bool writes(const std::string& name) const;
+  // Calls put(name, rows, cols, device memory) for each slice of the training state that this rank writes. Collective.
+  using Put = std::function<void(const std::string&, const dist::AxisCut&, const dist::AxisCut&, ConstMatrix)>;
+  void for_each_slice(const Put& put);
+  std::unique_ptr<CheckpointWriter> make_writer(const std::string& path) const;
+  void write_alphas(CheckpointWriter& writer) const;
   // Throws Failure::configuration naming the first tensor that differs.
   void expect_entries(const CheckpointReader& reader) const;
   void load_initial_adapters();

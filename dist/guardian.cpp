@@ -32,7 +32,7 @@ constexpr double kTurn_s = 0.25;
 constexpr int kLost = static_cast<int>(Failure::communication);
 // From the first word of a hang: until everybody's state is known, until who waits for the verdict goes without it, and
 // from the end of the ranks to that of a launcher that does not notice.
-constexpr double kVerdict_s = 1.5, kGiveUp_s = 3.5, kLauncher_s = 3;
+constexpr double kVerdict_s = 1.5, kGiveUp_s = 3.5, kLauncher_s = 5;
 // Once another rank has ended the job, for the launcher to end this one; once this rank ends with an error, for it to
 // say so and to end the job.
 constexpr double kPatience_s = 3, kLastWords_s = 8;
@@ -344,6 +344,7 @@ GuardedMemory& start_guardian(double limit_s) {
   }
   ::sigprocmask(SIG_SETMASK, &before, nullptr);
   if (child < 0) return memory;
+  ::prctl(PR_SET_NAME, "lorashard");  // main.cpp starts itself anew by a name that says nothing
   ::prctl(PR_SET_PDEATHSIG, SIGKILL);
   if (::getppid() != parent) ::_exit(kSignalCode + SIGKILL);
   return memory;

@@ -32,12 +32,14 @@ std::string describe_base(const std::string& path) {
 
 std::string describe_checkpoint(const std::string& path) {
   const core::CheckpointReader checkpoint(path);
+  checkpoint.verify();
   const core::CheckpointInfo& info = checkpoint.info();
   Index values = 0;
   for (const core::CheckpointEntry& entry : checkpoint.entries())
     if (!entry.name.ends_with("_moment") && !entry.name.ends_with(".alpha")) values += entry.rows * entry.cols;
   return text(path, ": checkpoint\n  method ", info.method, ", ", count_text(info.step), " steps done, ",
-              count_text(values), " trained values\n  base ", info.base_digest.empty() ? "none" : info.base_digest,
+              count_text(values), " trained values\n  whole: the digests of all ", checkpoint.entries().size(),
+              " tensors agree\n  base ", info.base_digest.empty() ? "none" : info.base_digest,
               "\n", info.config);
 }
 
@@ -88,7 +90,7 @@ const Syntax& info_syntax() {
   static const Syntax syntax{
       .usage =
           "lorashard info <file or run directory> ... | --table <run directory> ... | --schedule --mesh.pipeline <n>",
-      .about = "Says what is in a base, token or checkpoint file or a run directory, without reading the tensors.",
+      .about = "Says what is in a base, token or checkpoint file or a run directory, and whether a checkpoint is whole.",
       .options = {{"table", "", "finished runs side by side"},
                   {"schedule", "", "the pipeline's order of work: F forward, B backward, one line a stage"},
                   {"microbatches", "n", "of the schedule; 8 unless given"}},

@@ -2,6 +2,7 @@
 // made.
 #pragma once
 
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -16,6 +17,7 @@ struct Job {
   core::Config config;  // complete: the model's extents and the rows' length are known
   dist::MeshExtents extents;
   int threads = 1;  // of this rank
+  std::optional<double> time_left_s = {};  // that it may run
   kernels::DeviceKind target = kernels::DeviceKind::host;  // with device.kind = meta: what is planned for
   bool random_tokens = false;                              // stand in for data.train, which is not there
 };

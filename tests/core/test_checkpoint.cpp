@@ -169,7 +169,7 @@ TEST_F(CheckpointTest, TheReservationIsEnoughAndNotMuchMore) {
           for (std::size_t i = 0; i < count; ++i)
             lines.push_back({kernels::text("tensors/", i, std::string(name_bytes, 'n')), dtype, 3, 5, {}});
           ShardedWriter writer(directory_ / "r.h5", *alone_, lines, config_bytes);
-          writer.file().set_text("/", "config", std::string(config_bytes, 'c'));
+          writer.file()->set_text("/", "config", std::string(config_bytes, 'c'));
           const std::vector<float> values(15);
           for (const DigestLine& line : lines)
             writer.write(line.name, AxisCut::whole(3), AxisCut::whole(5),

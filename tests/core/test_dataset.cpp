@@ -236,7 +236,7 @@ TEST(Dataset, OtherFilesAreRefused) {
   const TemporaryDirectory directory;
   const std::string path = directory / "other.h5";
   const auto write = [&](const char* format, const char* kind) {
-    H5File file = H5File::create(path, MPI_COMM_SELF);
+    H5File file = H5File::create(path);
     file.set_text("/", "format", format);
     if (*kind) file.set_text("/", "kind", kind);
     file.close();

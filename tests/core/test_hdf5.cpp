@@ -38,7 +38,7 @@ std::vector<float> read_whole(const H5File& file, const std::string& name) {
 }
 
 void write_sample(const std::string& path) {
-  H5File file = H5File::create(path, MPI_COMM_SELF);
+  H5File file = H5File::create(path);
   write_whole(file, "tensors/a", 6, 5);
   write_whole(file, "tensors/layers.0.b", 1, 7);
   file.set_text("tensors/a", "digest", "00112233445566778899aabbccddeeff");
@@ -53,7 +53,7 @@ void write_sample(const std::string& path) {
 TEST(Hdf5, AttributesKeepTheirValues) {
   const TemporaryDirectory directory;
   const std::string path = directory / "a.h5";
-  H5File out = H5File::create(path, MPI_COMM_SELF);
+  H5File out = H5File::create(path);
   for (int round = 0; round < 2; ++round) {  // the second round replaces
     out.set_text("/", "text", round == 0 ? "first" : std::string(70000, 'x') + "\n\u00e9");
     out.set_text("/", "empty", "");
@@ -77,7 +77,7 @@ TEST(Hdf5, MatricesAreWrittenAndReadInSlices) {
   const std::string path = directory / "m.h5";
   const Index rows = 8, cols = 9;
   const auto values = counted(rows * cols);
-  H5File out = H5File::create(path, MPI_COMM_SELF);
+  H5File out = H5File::create(path);
   out.create_matrix("tensors/m", DType::f32, rows, cols);
   for (int part = 0; part < 3; ++part) {
     const AxisCut row_cut({4, 2, 2}, part, 3), col_cut({9}, 0, 1);
@@ -111,7 +111,7 @@ TEST(Hdf5, Bf16IsKeptBitForBit) {
   const std::string path = directory / "b.h5";
   std::vector<kernels::bf16> values(6), back(6);
   for (std::size_t i = 0; i < values.size(); ++i) values[i].bits = static_cast<std::uint16_t>(0x3f80 + 0x1111 * i);
-  H5File out = H5File::create(path, MPI_COMM_SELF);
+  H5File out = H5File::create(path);
   out.create_matrix("b", DType::bf16, 2, 3);
   out.write("b", AxisCut::whole(2), AxisCut::whole(3), kernels::view(values.data(), 2, 3));
   out.close();
@@ -144,7 +144,7 @@ TEST(Hdf5, ArraysAndNames) {
 
 TEST(Hdf5, AnEmptyArrayIsAnArray) {
   const TemporaryDirectory directory;
-  H5File out = H5File::create(directory / "e.h5", MPI_COMM_SELF);
+  H5File out = H5File::create(directory / "e.h5");
   out.write_array("none", std::vector<std::int32_t>{});
   out.close();
   const H5File in = H5File::open(directory / "e.h5");
@@ -169,7 +169,7 @@ TEST(Hdf5, RefusesWhatIsNoFileOfThisKind) {
   expect_refused([&] { H5File::open(path); }, Failure::storage, {path, "empty"});
   put_bytes(path, std::string(3000, 'n'));
   expect_refused([&] { H5File::open(path); }, Failure::storage, {path, "cannot open as HDF5", "signature"});
-  expect_refused([&] { H5File::create(directory / "no/such/f.h5", MPI_COMM_SELF); }, Failure::storage,
+  expect_refused([&] { H5File::create(directory / "no/such/f.h5"); }, Failure::storage,
                  {"no/such/f.h5", "cannot create", "No such file"});
 }
 
@@ -178,7 +178,7 @@ TEST(Hdf5, RefusesLinksFiltersAndDataElsewhere) {
   const TemporaryDirectory directory;
   const std::string path = directory / "hostile.h5", other = directory / "other.h5";
   write_sample(other);
-  H5File::create(path, MPI_COMM_SELF).close();
+  H5File::create(path).close();
   const hid_t file = H5Fopen(path.c_str(), H5F_ACC_RDWR, H5P_DEFAULT);
   ASSERT_GE(H5Lcreate_soft("tokens", file, "soft", H5P_DEFAULT, H5P_DEFAULT), 0);
   ASSERT_GE(H5Lcreate_external(other.c_str(), "tokens", file, "outside", H5P_DEFAULT, H5P_DEFAULT), 0);
@@ -258,7 +258,7 @@ TEST(Hdf5, AFullDiskIsOneErrorAndNothingAfterIt) {
     const LimitedFileSize limit(100000);
     expect_refused(
         [&] {
-          H5File file = H5File::create(path, MPI_COMM_SELF);
+          H5File file = H5File::create(path);
           write_whole(file, "tensors/small", 10, 10);
           write_whole(file, "tensors/big", 1000, 100);
           file.close();
@@ -266,7 +266,7 @@ TEST(Hdf5, AFullDiskIsOneErrorAndNothingAfterIt) {
         Failure::storage, {path, "File too large"});
     expect_refused(
         [&] {
-          H5File file = H5File::create(path, MPI_COMM_SELF);
+          H5File file = H5File::create(path);
           for (int i = 0; i < 3000; ++i) file.set_integer("/", kernels::text("attribute", i), i);
           file.close();
         },

@@ -1,5 +1,6 @@
 // A run that is killed, or asked to stop, and started again ends in the very bytes of a run that was left alone.
 // LORASHARD_KILLS sets how often it is killed (2 unless set; ten in the test labelled slow).
+#include <ctime>
 #include <random>
 
 #include "tests/launch/whole_runs.hpp"
@@ -66,6 +67,51 @@ TEST_F(Interrupted, AskedToStop) {
   EXPECT_TRUE(content_of(at("run/adapter.h5")) == expected);
   expect_each_step_once(kSteps);
   EXPECT_THAT(call(job()).out, HasSubstr("all 60 steps are done"));
+}
+
+TEST_F(Interrupted, OutOfTime) {
+  const std::string expected = undisturbed(job());
+  // A margin is kept for a save that was never measured: the first step is the last one.
+  const Outcome first = call(job("--time-left 12s"));
+  EXPECT_EQ(first.code, 7) << first.err;
+  EXPECT_THAT(first.out, HasSubstr("out of time (12 s left); saved run/checkpoints/step-00000001.h5"));
+  const Outcome slurm = call(job(), "env SLURM_JOB_END_TIME=" + std::to_string(std::time(nullptr) + 5));
+  EXPECT_EQ(slurm.code, 7) << slurm.err;
+  EXPECT_THAT(slurm.out, HasSubstr("saved run/checkpoints/step-00000002.h5"));
+  const Outcome last = call(job("--time-left 2h"));
+  EXPECT_EQ(last.code, 0) << last.err;
+  EXPECT_TRUE(content_of(at("run/adapter.h5")) == expected);
+  expect_each_step_once(kSteps);
+}
+
+// Whether a checkpoint is written beside the steps or between them, it is the same state.
+TEST_F(Interrupted, SavesBesideTheStepsAndBetweenThem) {
+  for (const char* beside : {"yes", "no"}) {
+    const std::string more = std::string("--run.background_save ") + beside;
+    const std::string expected = undisturbed(job(more));
+    start_and_signal(program() + " " + job(more), SIGKILL, 33);
+    EXPECT_TRUE(std::filesystem::exists(at("run/checkpoints/step-00000021.h5")) ||
+                std::filesystem::exists(at("run/checkpoints/step-00000028.h5")));
+    EXPECT_EQ(call(job(more)).code, 0) << content_of(at(".err"));
+    EXPECT_TRUE(content_of(at("run/adapter.h5")) == expected) << more;
+    std::filesystem::remove_all(at("run"));
+  }
+}
+
+// A learning rate that throws the weights out of range: the state after it is no good, and is not saved as if it were.
+TEST_F(Interrupted, NotFinite) {
+  const std::string wild = "--optimizer.lr 1e38 --optimizer.clip 0 ";
+  const Outcome stopped = call(job(wild));
+  EXPECT_EQ(stopped.code, 4);
+  EXPECT_EQ(stopped.error_lines(), 1) << stopped.err;
+  EXPECT_THAT(stopped.err, HasSubstr("rank 0 (host "));
+  EXPECT_THAT(stopped.err, HasSubstr("step 1: found loss nan"));
+  EXPECT_THAT(stopped.err, HasSubstr("; first in layers.0."));
+  EXPECT_THAT(stopped.err, HasSubstr("the last checkpoint is from before that"));
+  EXPECT_FALSE(std::filesystem::exists(at("run/checkpoints/step-00000001.h5")));
+  std::filesystem::remove_all(at("run"));
+  const Outcome skipping = call(job(wild + "--train.on_nan skip"));
+  EXPECT_EQ(skipping.code, 4) << "no step can be left out when the state itself is not finite";
 }
 
 }  // namespace

@@ -1,0 +1,40 @@
+#include "launch/saver.hpp"
+
+#include <algorithm>
+
+namespace lorashard::launch {
+
+namespace {
+// Of a shared disk on a bad day, for as long as nothing was measured.
+constexpr double kSlowDisk_bytes_per_s = 100e6, kSlowStart_s = 5;
+}  // namespace
+
+void Saver::begin() {
+  finish();
+  begun_ = Clock::now();
+  const std::string path = directory_.checkpoint(trainer_.steps_done());
+  if (config_.background_save)
+    save_ = trainer_.begin_save(path);
+  else
+    done(trainer_.save(path));
+}
+
+void Saver::finish() {
+  if (!save_) return;
+  const core::Index bytes = save_->finish();
+  save_.reset();
+  done(bytes);
+}
+
+void Saver::done(core::Index bytes) {
+  bytes_ = bytes;
+  longest_s_ = std::max(longest_s_, std::chrono::duration<double>(Clock::now() - begun_).count());
+  directory_.prune(config_.keep);
+}
+
+double Saver::longest_s() const {
+  if (longest_s_ > 0) return longest_s_;
+  return kSlowStart_s + static_cast<double>(trainer_.saved_bytes()) / kSlowDisk_bytes_per_s;
+}
+
+}  // namespace lorashard::launch

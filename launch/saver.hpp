@@ -1,0 +1,44 @@
+// The checkpoints of a run under way: at most one is being written, beside the training; older ones go only when a newer
+// one is whole.
+#pragma once
+
+#include <chrono>
+#include <memory>
+
+#include "core/trainer.hpp"
+#include "launch/run_directory.hpp"
+
+namespace lorashard::launch {
+
+class Saver {
+ public:
+  // All outlive it.
+  Saver(const core::RunConfig& config, core::Trainer& trainer, RunDirectory& directory)
+      : config_(config), trainer_(trainer), directory_(directory) {}
+
+  // Collective. Copies the state of steps_done() and begins to write it; ends the one before first.
+  void begin();
+  bool under_way() const { return save_ != nullptr; }
+  // This rank's part of it is written, or failed: finish() will not wait for this rank.
+  bool ended() const { return !save_ || save_->ended(); }
+  // Collective. Waits until it is whole, then removes older ones. Throws what went wrong in writing it.
+  void finish();
+
+  // The longest that one took, from its beginning to its end; a guess from its size before there was any.
+  double longest_s() const;
+  core::Index bytes() const { return bytes_; }  // of the last one; 0: none yet
+
+ private:
+  using Clock = std::chrono::steady_clock;
+  void done(core::Index bytes);
+
+  const core::RunConfig& config_;
+  core::Trainer& trainer_;
+  RunDirectory& directory_;
+  std::unique_ptr<core::BackgroundSave> save_;
+  Clock::time_point begun_{};
+  double longest_s_ = 0;
+  core::Index bytes_ = 0;
+};
+
+}  // namespace lorashard::launch
