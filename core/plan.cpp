@@ -59,6 +59,7 @@ void note_memory(const Walk& walk, PlannedRanks& kind) {
   kind.activation_bytes = walk.activations();
   kind.peak_total_bytes = walk.peak_total();
   kind.host_copy_bytes = walk.largest_host_copy();
+  kind.saved_copy_bytes = walk.saved_copy();
 }
 
 // Of the node that has most, its ranks' together.
@@ -118,6 +119,8 @@ Plan plan_job(const PlanRequest& request, const Hardware& hardware) {
   });
   plan.host_copy_bytes =
       most_of_a_node(hardware, plan.ranks, [](const PlannedRanks& kind) { return kind.host_copy_bytes; });
+  plan.saved_copy_bytes =
+      most_of_a_node(hardware, plan.ranks, [](const PlannedRanks& kind) { return kind.saved_copy_bytes; });
   return plan;
 }
 

@@ -32,6 +32,7 @@ struct PlannedRanks {
   ActivationBytes activation_bytes;  // of the activations at their highest, by what they are
   Index peak_total_bytes = 0;
   Index host_copy_bytes = 0;  // host memory on a tensor's way from a file to a card; on the host device there is none
+  Index saved_copy_bytes = 0;  // host memory for the state while it is written beside the training
   Index held_total() const;
 };
 
@@ -51,8 +52,8 @@ struct Plan {
   double model_flops = 0, hardware_flops = 0;  // a step, all ranks; model: without what is computed twice
   double checkpoint_bytes = 0;
   double load_bytes = 0;       // of the base, read by the fullest node
-  double host_copy_bytes = 0;  // on that way, all ranks of a node together
-  // Fullest rank, with what the libraries take.
+  double host_copy_bytes = 0, saved_copy_bytes = 0;  // of the fullest node, all its ranks together
+  // Fullest rank, with what the libraries take; on a host with the copy of the state too.
   double peak_bytes_per_rank = 0;
   double memory_bytes = 0;  // that the hardware has for it
   bool fits() const { return peak_bytes_per_rank <= memory_bytes; }

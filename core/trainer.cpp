@@ -235,31 +235,6 @@ StepReport Trainer::finish() {
   return report;
 }
 
-FirstNotFinite::Place Trainer::find_not_finite(const Dataset& data) {
-  State& s = *state_;
-  FirstNotFinite finder(s.context.device, s.config.model.shape.layers);
-  const auto look_at_trained = [&](bool gradients) {
-    ReplicatedGroup& group = s.parameters.replicated();
-    for (int i = 0; i < static_cast<int>(group.entries().size()); ++i) {
-      const ReplicatedGroup::Entry& entry = group.entries()[i];
-      finder.look(entry.name, entry.layer, gradients ? group.gradient(i) : group.value(i), nullptr, 0);
-    }
-    for (DenseParameter& p : s.parameters.dense())
-      finder.look(p.info().name, -1, gradients ? ConstMatrix(p.gradient()) : p.has_master() ? p.master_share() : p.value_share(),
-                  nullptr, 0);
-  };
-  look_at_trained(false);
-  s.context.finder = &finder;
-  run_passes(data);
-  s.context.finder = nullptr;
-  s.optimizer.reduce();  // what was begun must be ended
-  finder.begin(FirstNotFinite::Pass::gradients);
-  look_at_trained(true);
-  return finder.first_of_all(s.context.mesh.world());
-}
-
-void Trainer::skip_step() { ++state_->steps_done; }
-
 Evaluation Trainer::evaluate(const Dataset& data) {
   State& s = *state_;
   const kernels::AtPlace work(s.context.device.profile().place().work, "evaluation");

@@ -60,6 +60,9 @@ class Trainer {
   FirstNotFinite::Place find_not_finite(const Dataset& data);
   // After NotFinite: goes on with the step after it, as if that one had changed nothing. Collective.
   void skip_step();
+  // Compares the values that every rank of a replica group holds, bit by bit. Throws Failure::numerics naming the rank
+  // that has others. Collective.
+  void check_replicas() const;
   // Loss over the whole set, in file order. Collective; changes nothing.
   Evaluation evaluate(const Dataset& data);
 

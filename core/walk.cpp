@@ -10,7 +10,10 @@ using kernels::kCategoryCount;
 Walk::Walk(const PlanRequest& request, const dist::MeshPoint& point, Clock* clock)
     : device_(kernels::make_meta_device(request.target)),
       mesh_(dist::make_meta_mesh(*device_, request.extents, dist::rank_of(request.extents, point), clock)),
-      trainer_(request.config, *device_, mesh_) {
+      trainer_(request.config, *device_, mesh_),
+      on_host_(request.target == kernels::DeviceKind::host) {
+  const RunConfig& run = request.config.run;
+  if (run.background_save && run.checkpoint_every > 0) saved_copy_ = trainer_.saved_bytes();
   for (int c = 0; c < kCategoryCount; ++c)
     held_[c] = device_->ledger().current_bytes(static_cast<kernels::Category>(c));
   device_->profile().tell(clock);

@@ -19,7 +19,9 @@ class Walk {
   Index held_total() const { return std::accumulate(held_.begin(), held_.end(), Index{0}); }
   CategoryBytes peak() const;
   ActivationBytes activations() const;  // at their peak
-  Index peak_total() const { return device_->ledger().peak_bytes(); }
+  // On a host the copy of the state lies in the same memory.
+  Index peak_total() const { return device_->ledger().peak_bytes() + (on_host_ ? saved_copy_ : 0); }
+  Index saved_copy() const { return saved_copy_; }
   Index largest_host_copy() const { return device_->ledger().largest_host_copy(); }
 
  private:
@@ -27,6 +29,8 @@ class Walk {
   dist::Mesh mesh_;
   Trainer trainer_;
   CategoryBytes held_{};
+  bool on_host_;
+  Index saved_copy_ = 0;
 };
 
 // A message between two pipeline stages, whose ranks lie `tensor` apart on the nodes.

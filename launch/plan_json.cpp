@@ -27,6 +27,7 @@ object memory_of(const core::PlannedRanks& kind, double libraries_bytes) {
           {"activation_parts", activations},
           {"peak_bytes", kind.peak_total_bytes},
           {"host_copy_bytes", kind.host_copy_bytes},
+          {"saved_copy_bytes", kind.saved_copy_bytes},
           {"libraries", libraries_bytes}};
 }
 
@@ -115,6 +116,7 @@ object plan_json(const Job& job, const core::Hardware& hardware, const core::Pla
   root["reduced_bytes_per_step"] = plan.reduced_bytes;
   root["load_bytes_per_node"] = plan.load_bytes;
   root["host_copy_bytes_per_node"] = plan.host_copy_bytes;
+  root["saved_copy_bytes_per_node"] = plan.saved_copy_bytes;
   array memory;
   for (const core::PlannedRanks& kind : plan.ranks) memory.push_back(memory_of(kind, hardware.libraries_bytes));
   root["memory"] = memory;

@@ -134,12 +134,17 @@ double peak_flops(const Job& job, const core::Hardware& hardware) {
 }
 
 // On a host device what is loaded is where it stays.
-std::string host_memory_line(const core::Plan& plan) {
-  if (plan.host_copy_bytes == 0) return "";
-  core::Index most = 0;
-  for (const core::PlannedRanks& kind : plan.ranks) most = std::max(most, kind.host_copy_bytes);
-  return text("host memory ", bytes_text(static_cast<double>(most)),
-              " a rank while loading, for one tensor at a time; ", bytes_text(plan.host_copy_bytes), " a node\n");
+std::string host_memory_lines(const core::Plan& plan) {
+  const auto line = [&](core::Index core::PlannedRanks::*bytes, double of_node, const char* what) {
+    core::Index most = 0;
+    for (const core::PlannedRanks& kind : plan.ranks) most = std::max(most, kind.*bytes);
+    if (most == 0) return std::string();
+    return text("host memory ", bytes_text(static_cast<double>(most)), what, bytes_text(of_node), " a node\n");
+  };
+  return line(&core::PlannedRanks::host_copy_bytes, plan.host_copy_bytes,
+              " a rank while loading, for one tensor at a time; ") +
+         line(&core::PlannedRanks::saved_copy_bytes, plan.saved_copy_bytes,
+              " at most a rank while a checkpoint is written, for the copy of the state; ");
 }
 
 std::string speed_page(const Job& job, const core::Hardware& hardware, const core::Plan& plan) {
@@ -157,7 +162,7 @@ std::string speed_page(const Job& job, const core::Hardware& hardware, const cor
               "; gradients summed a step: ", bytes_text(static_cast<double>(plan.reduced_bytes)), " a rank\n",
               "loading     ", bytes_text(plan.load_bytes), " of the base by the fullest node, ",
               duration_text(plan.load_bytes / hardware.storage_bytes_per_s), " at ",
-              bytes_text(hardware.storage_bytes_per_s), "/s\n", host_memory_line(plan));
+              bytes_text(hardware.storage_bytes_per_s), "/s\n", host_memory_lines(plan));
 }
 
 }  // namespace

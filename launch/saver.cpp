@@ -10,13 +10,16 @@ constexpr double kSlowDisk_bytes_per_s = 100e6, kSlowStart_s = 5;
 }  // namespace
 
 void Saver::begin() {
+  if (!config_.background_save) return save_now();
   finish();
   begun_ = Clock::now();
-  const std::string path = directory_.checkpoint(trainer_.steps_done());
-  if (config_.background_save)
-    save_ = trainer_.begin_save(path);
-  else
-    done(trainer_.save(path));
+  save_ = trainer_.begin_save(directory_.checkpoint(trainer_.steps_done()));
+}
+
+void Saver::save_now() {
+  finish();
+  begun_ = Clock::now();
+  done(trainer_.save(directory_.checkpoint(trainer_.steps_done())));
 }
 
 void Saver::finish() {

@@ -18,6 +18,8 @@ class Saver {
 
   // Collective. Copies the state of steps_done() and begins to write it; ends the one before first.
   void begin();
+  // The same, for a run that waits for it: nothing is copied.
+  void save_now();
   bool under_way() const { return save_ != nullptr; }
   // This rank's part of it is written, or failed: finish() will not wait for this rank.
   bool ended() const { return !save_ || save_->ended(); }

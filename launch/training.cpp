@@ -45,11 +45,14 @@ bool evaluates_after(const core::Config& config, Index done) {
 }
 bool saves_after(const core::Config& config, Index done) { return is_due(config, done, config.run.checkpoint_every); }
 
+// Steps between two comparisons of the replicas, which are compared before each checkpoint too.
+constexpr Index kReplicaCheck = 100;
+
 // True when nothing but the next step is to come after `done` steps: no evaluation, no checkpoint, no end. Then that
 // step is begun before the one in hand is reported, and a device with a queue does not wait for the host.
 bool may_run_ahead(const core::Config& config, Index done) {
   return config.device.kind == kernels::DeviceKind::cuda && !evaluates_after(config, done) &&
-         !saves_after(config, done);
+         !saves_after(config, done) && done % kReplicaCheck != 0;
 }
 
 // How long steps take, from those of late.
@@ -105,6 +108,9 @@ class Steps {
   void save() {
     outside_steps(session_, [&] { session_.saver.begin(); });
   }
+  void save_now() {
+    outside_steps(session_, [&] { session_.saver.save_now(); });
+  }
   void finish_save() {
     outside_steps(session_, [&] { session_.saver.finish(); });
   }
@@ -153,10 +159,7 @@ void Steps::not_finite(const core::NotFinite& error) {
     trainer_.skip_step();
     return;
   }
-  if (!found.in_state) {
-    save();
-    finish_save();
-  }
+  if (!found.in_state) save_now();
   fail(Failure::numerics,
        text(what, skipped_ > 1 ? text("; ", skipped_, " in a row") : "",
             found.in_state ? "; the last checkpoint is from before that" : "; the state before it is saved"));
@@ -204,11 +207,15 @@ RunEnd Steps::run() {
     stop = (stop || agreed.stop || agreed.time_up) && done < steps;
     if (agreed.saved) finish_save();
     if (trace.turns_at(done)) outside_steps(session_, [&] { trace.after(done); });
-    if (ahead && report) continue;  // the state is that of the step begun
-    if (stop || saves_after(config_, done)) save();
+    if (ahead && report) continue;  // the state is that of the step begun, and nothing is due
+    const bool last = stop || done == steps, saves = last || saves_after(config_, done);
+    if (saves || done % kReplicaCheck == 0) outside_steps(session_, [&] { trainer_.check_replicas(); });
+    if (last)
+      save_now();
+    else if (saves)
+      save();
     if (stop) break;
   }
-  finish_save();
   session_.figures.checkpoint_bytes = session_.saver.bytes();
   if (!stop) return RunEnd::complete;
   return agreed.stop || !agreed.time_up ? RunEnd::asked_to_stop : RunEnd::out_of_time;

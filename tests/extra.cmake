@@ -7,7 +7,7 @@ file(GLOB trial_sources CONFIGURE_DEPENDS ${CMAKE_CURRENT_SOURCE_DIR}/golden/*.c
 list(FILTER trial_sources EXCLUDE REGEX "/(test|ranks)_[^/]*$")
 add_library(trial STATIC ${trial_sources})
 target_link_libraries(trial PUBLIC launch oracle GTest::gtest)
-foreach(user core_ranks_model core_ranks_resume golden_ranks_golden golden_ranks_ledger core_ranks_not_finite)
+foreach(user core_ranks_model core_ranks_resume golden_ranks_golden golden_ranks_ledger core_ranks_not_finite core_ranks_replicas)
   if(TARGET ${user})
     target_link_libraries(${user} PRIVATE trial)
   endif()
@@ -36,3 +36,10 @@ endforeach()
 add_test(NAME launch.test_interrupted_ten CONFIGURATIONS Slow COMMAND launch_test_interrupted --gtest_filter=*RandomMoments)
 set_tests_properties(launch.test_interrupted_ten PROPERTIES
                      LABELS "launch;slow" PROCESSORS 2 TIMEOUT 900 ENVIRONMENT LORASHARD_KILLS=10)
+
+# On pretend hosts and a real Slurm, as root, for some minutes each: ctest -C Cluster -L cluster
+foreach(name faults resume)
+  add_test(NAME cluster.${name} CONFIGURATIONS Cluster COMMAND ${CMAKE_CURRENT_SOURCE_DIR}/cluster/${name})
+  set_tests_properties(cluster.${name} PROPERTIES LABELS cluster TIMEOUT 900 RUN_SERIAL ON SKIP_RETURN_CODE 77
+                       ENVIRONMENT "PROGRAM=$<TARGET_FILE:lorashard>")
+endforeach()

@@ -73,8 +73,8 @@ class LostPeer : public testing::TestWithParam<std::pair<const char*, const char
 };
 
 INSTANTIATE_TEST_SUITE_P(Verbs, LostPeer,
-                         testing::Values(std::pair("all_reduce", "all_reduce 1 over axis tensor"),
-                                         std::pair("start_all_reduce", "all_reduce 1 over axis tensor"),
+                         testing::Values(std::pair("all_reduce", "all_reduce 2 over axis tensor"),
+                                         std::pair("start_all_reduce", "all_reduce 2 over axis tensor"),
                                          std::pair("send", "send over axis pipeline"),
                                          std::pair("receive", "receive over axis pipeline")),
                          [](const auto& info) { return std::string(info.param.first); });
