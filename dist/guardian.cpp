@@ -217,12 +217,12 @@ void Guardian::begin_hang(const std::string& line) {
   for (const std::string& part : {place, std::string(is_stopped(child_) ? "stopped by a signal" : "")})
     if (!part.empty()) where += (where.empty() ? "" : "; ") + part;
   print_line(self() + (line.empty() ? "the job hangs" : line) + (where.empty() ? "" : ": ") + where);
-  tell(GuardianWord::Kind::stalled, 0, true);
+  tell(GuardianWord::Kind::stalled, 0, !line.empty());  // who heard of it need not tell those that did too
 }
 
 int Guardian::hang_turn() {
   const double since_s = now_s_ - *hang_s_;
-  tell(GuardianWord::Kind::stalled, 0, true);
+  tell(GuardianWord::Kind::stalled, 0, false);
   if (ending_s_) return end_rank(kLost);
   if (since_s >= kVerdict_s && lowest_alive()) {
     for (const std::string& line : verdict()) print_line("lorashard: " + line);
@@ -296,7 +296,8 @@ void Guardian::end_launcher_later() const {
   ::setsid();
   for (int descriptor = 0; descriptor < 3; ++descriptor) ::close(descriptor);  // its readers wait for their end
   constexpr int kLooks = 50;
-  for (int i = 0; i < kLooks && birth_of(launcher_) == born; ++i) ::usleep(static_cast<useconds_t>(kLauncher_s * 1e6 / kLooks));
+  const auto look_us = static_cast<useconds_t>(kLauncher_s * 1e6 / kLooks);
+  for (int i = 0; i < kLooks && birth_of(launcher_) == born; ++i) ::usleep(look_us);
   if (is_launcher(launcher_) && birth_of(launcher_) == born) ::kill(launcher_, SIGKILL);
   ::_exit(0);
 }
