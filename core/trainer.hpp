@@ -93,6 +93,9 @@ class Trainer {
   };
   std::vector<NamedValues> trained_values() const;
   std::vector<NamedValues> gradients() const;
+  // Not collective: this rank's own copies of the values that every rank of its stage holds whole (adapters, vectors). The
+  // two above show one rank's copy of them.
+  std::vector<NamedValues> own_copies() const;
 
  private:
   Index run_passes(const Dataset& data);

@@ -295,6 +295,18 @@ std::vector<Trainer::NamedValues> Trainer::collect(bool gradients) const {
   return list;
 }
 
+std::vector<Trainer::NamedValues> Trainer::own_copies() const {
+  ReplicatedGroup& group = state_->parameters.replicated();
+  std::vector<NamedValues> list;
+  for (std::size_t i = 0; i < group.entries().size(); ++i) {
+    const auto& entry = group.entries()[i];
+    list.push_back({entry.name, entry.rows, entry.cols, std::vector<float>(entry.rows * entry.cols)});
+    const HostCopy own(state_->context.device, group.value(static_cast<int>(i)));
+    put(whole(entry.rows), whole(entry.cols), own, list.back());
+  }
+  return list;
+}
+
 std::vector<Trainer::NamedValues> Trainer::trained_values() const { return collect(false); }
 std::vector<Trainer::NamedValues> Trainer::gradients() const { return collect(true); }
 
