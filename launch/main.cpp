@@ -22,6 +22,7 @@ const launch::Subcommand kSubcommands[] = {
     {"import", "make a base file of a Hugging Face directory", launch::import_syntax, launch::import},
     {"info", "say what a file, a run or a schedule is", launch::info_syntax, launch::info},
     {"bench", "time training steps against what the machine can do", launch::bench_syntax, launch::bench},
+    {"parity", "certify that a job's mesh computes what one rank computes", launch::parity_syntax, launch::parity},
 };
 
 std::string overview() {

@@ -32,6 +32,8 @@ const Syntax& plan_syntax();
 int plan(dist::Runtime& runtime, int argc, char** argv);
 const Syntax& bench_syntax();
 int bench(dist::Runtime& runtime, int argc, char** argv);
+const Syntax& parity_syntax();
+int parity(dist::Runtime& runtime, int argc, char** argv);
 
 // Throws Failure::configuration when mpirun started more than one.
 void expect_one_rank(const dist::Runtime& runtime, const char* command);

@@ -50,6 +50,15 @@ TEST_F(ProgramOnCuda, SaysWhatItRanOn) {
               testing::ContainsRegex("device +" + text("cuda \\(", kernels::cuda_build(), "\\)") + " +host"));
 }
 
+TEST_F(ProgramOnCuda, CertifiesItsMesh) {
+  NEEDS_GPUS(2);
+  const std::string certify = "parity --config job.ini --device.kind cuda --adapter.targets all --mesh.tensor 2";
+  const Outcome outcome = call(certify, mpirun(2));
+  EXPECT_EQ(outcome.code, 0) << outcome.err << outcome.out;
+  EXPECT_THAT(outcome.out, HasSubstr(text("cuda (", kernels::cuda_build(), "), 2 ranks on 1 host")));
+  EXPECT_THAT(outcome.out, HasSubstr("the mesh computes what one rank computes"));
+}
+
 // TF32 rounds operands to 2^-11: it must show in the loss of the first step, and only in its last digits.
 TEST_F(ProgramOnCuda, Tf32) {
   ASSERT_EQ(call(job()).code, 0) << content_of(at(".err"));
