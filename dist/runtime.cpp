@@ -13,6 +13,7 @@
 #include <thread>
 
 #include "dist/guardian.hpp"
+#include "dist/launcher.hpp"
 #include "dist/mpi_communicator.hpp"
 #include "dist/nccl_communicator.hpp"
 
@@ -86,6 +87,7 @@ Runtime::Runtime(int& argc, char**& argv) : state_(std::make_unique<State>()) {
   if (provided < MPI_THREAD_FUNNELED) fail(Failure::communication, "this MPI library does not support threads");
   MPI_Comm_rank(MPI_COMM_WORLD, &state_->rank);
   MPI_Comm_size(MPI_COMM_WORLD, &state_->size);
+  check_launcher(state_->size);
   MPI_Comm local = MPI_COMM_NULL;
   MPI_Comm_split_type(MPI_COMM_WORLD, MPI_COMM_TYPE_SHARED, state_->rank, MPI_INFO_NULL, &local);
   MPI_Comm_rank(local, &state_->local_rank);

@@ -20,7 +20,8 @@ int run_guarded(Runtime& runtime, const char* program, int (*body)(Runtime&, int
 // world of one).
 class Runtime {
  public:
-  // Throws Failure::configuration for a LORASHARD_WATCHDOG_S that is no number of seconds, before anything is started.
+  // Throws Failure::configuration for a LORASHARD_WATCHDOG_S that is no number of seconds, before anything is started, and
+  // for a launcher that MPI did not find (dist/launcher.hpp).
   Runtime(int& argc, char**& argv);
   ~Runtime();
   Runtime(const Runtime&) = delete;

@@ -55,7 +55,7 @@ int run(const launch::Subcommand& subcommand, int argc, char** argv) try {
   dist::Runtime runtime(argc, argv);
   return dist::run_guarded(runtime, "lorashard", subcommand.run, argc - 1, argv + 1);
 } catch (const kernels::Error& error) {  // of the runtime itself, before any rank has a name
-  std::fputs(text("lorashard: ", error.what(), "\n").c_str(), stderr);
+  if (*error.what()) std::fputs(text("lorashard: ", error.what(), "\n").c_str(), stderr);
   return static_cast<int>(error.failure());
 }
 
