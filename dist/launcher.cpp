@@ -54,18 +54,21 @@ LauncherFault launcher_fault(const Environment& environment, int mpi_size) {
   if (environment("OMPI_COMM_WORLD_SIZE")) {
     const Started open_mpi = by_mpirun(environment, "OMPI_COMM_WORLD_SIZE", "OMPI_COMM_WORLD_RANK");
     if (open_mpi.by.empty()) return {};
-    return {text("started by ", open_mpi.by, ", but MPI sees 1 rank: this mpirun is Open MPI's and does not belong to "
+    return {text("started by ", open_mpi.by,
+                 ", but MPI sees 1 rank: this mpirun is Open MPI's and does not belong to "
                  "the MPI library that the program uses (see ldd, and which mpirun)"),
             open_mpi.process <= 0};
   }
   const bool hydra_alone = number_of(environment, "PMI_SIZE") == 1;  // mpiexec -n 1, its proxy in a step of srun
   const Started srun = hydra_alone ? Started{} : by_srun(environment);
   if (!srun.by.empty())
-    return {text("started by ", srun.by, ", but MPI sees 1 rank: use srun --mpi=pmix (srun --mpi=list shows what it has)"),
-            srun.process == 0};
+    return {
+        text("started by ", srun.by, ", but MPI sees 1 rank: use srun --mpi=pmix (srun --mpi=list shows what it has)"),
+        srun.process == 0};
   const Started hydra = by_mpirun(environment, "PMI_SIZE", "PMI_RANK");
   if (hydra.by.empty()) return {};
-  return {text("started by ", hydra.by, ", but MPI sees 1 rank: this mpirun is MPICH's or Intel's and does not belong to "
+  return {text("started by ", hydra.by,
+               ", but MPI sees 1 rank: this mpirun is MPICH's or Intel's and does not belong to "
                "the MPI library that the program uses (see ldd, and which mpirun)"),
           hydra.process <= 0};
 }

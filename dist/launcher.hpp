@@ -1,5 +1,5 @@
-// Did the launcher and the MPI library find each other? Where they did not, each process believes that it is alone, and n
-// of them would do the whole job n times over, on top of each other.
+// Did the launcher and the MPI library find each other? Where they did not, each process believes that it is alone, and
+// n of them would do the whole job n times over, on top of each other.
 #pragma once
 
 #include <functional>

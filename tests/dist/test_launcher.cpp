@@ -1,9 +1,9 @@
 // Which environments of a process that MPI believes to be alone are at fault, and which are not.
-#include "dist/launcher.hpp"
-
 #include <gtest/gtest.h>
 
 #include <map>
+
+#include "dist/launcher.hpp"
 
 namespace lorashard::dist {
 namespace {
@@ -21,7 +21,7 @@ LauncherFault fault_of(const Variables& variables, int mpi_size = 1) {
 
 // As Slurm 22.05 sets them in a task of srun.
 Variables task(const std::string& number, const std::string& tasks) {
-  return {{"SLURM_JOB_ID", "1"},   {"SLURM_STEP_ID", "0"},           {"SLURM_STEPID", "0"},
+  return {{"SLURM_JOB_ID", "1"},    {"SLURM_STEP_ID", "0"},          {"SLURM_STEPID", "0"},
           {"SLURM_PROCID", number}, {"SLURM_STEP_NUM_TASKS", tasks}, {"SLURM_NTASKS", tasks}};
 }
 
