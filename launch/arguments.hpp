@@ -37,6 +37,7 @@ class Arguments {
   // The job file of --config (or none) under the keys given.
   core::Config config() const;
   bool has_key(const std::string& key) const;
+  const std::vector<std::pair<std::string, std::string>>& keys() const { return keys_; }  // given, in their order
   const std::vector<std::string>& words() const { return words_; }
 
  private:

@@ -3,6 +3,7 @@
 #include <mpi.h>
 
 #include <algorithm>
+#include <cmath>
 #include <cstdio>
 
 #include "launch/check_measure.hpp"
@@ -27,7 +28,7 @@ std::string nodes_table(const std::vector<NodeRow>& rows) {
   if (gpus) table[0].insert(table[0].end(), {"GPUs", "pairs, GB/s", "card", "driver"});
   for (const NodeRow& row : rows) {
     table.push_back({row.host, std::to_string(row.ranks), std::to_string(row.cores), bytes_text(row.free_memory_bytes),
-                     fixed_text(row.skew_ms, 3), measured(row.latency_s, 1e-6, 1),
+                     fixed_text(std::abs(row.skew_ms) < 5e-4 ? 0 : row.skew_ms, 3), measured(row.latency_s, 1e-6, 1),
                      measured(row.link_bytes_per_s, 1e9, 3),
                      row.folder.empty()    ? "-"
                      : row.folder == "yes" ? "yes"

@@ -21,6 +21,7 @@ const launch::Subcommand kSubcommands[] = {
     {"tokenize", "make a token file of text or JSON lines", launch::tokenize_syntax, launch::tokenize},
     {"import", "make a base file of a Hugging Face directory", launch::import_syntax, launch::import},
     {"info", "say what a file, a run or a schedule is", launch::info_syntax, launch::info},
+    {"launch", "write the batch script of a job from its plan, and submit it", launch::launch_syntax, launch::launch},
     {"check", "compare the nodes of a job before it starts", launch::check_syntax, launch::check},
     {"bench", "time training steps against what the machine can do", launch::bench_syntax, launch::bench},
     {"parity", "certify that a job's mesh computes what one rank computes", launch::parity_syntax, launch::parity},

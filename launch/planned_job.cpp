@@ -71,6 +71,8 @@ std::string hardware_file(const std::string& wanted) {
 
 }  // namespace
 
+core::Hardware find_machine(const std::string& named) { return core::read_hardware(hardware_file(named)); }
+
 core::Hardware find_hardware(const std::string& named, const std::string& otherwise, int threads) {
   return core::hardware_of_rank(core::read_hardware(hardware_file(named.empty() ? otherwise : named)), threads);
 }

@@ -38,6 +38,8 @@ int planned_ranks(const core::Config& config, const Arguments& arguments);
 // of the source tree; `otherwise` when it is empty. Of a host it is what a rank of `threads` threads has. Throws
 // Failure::configuration naming the places looked at.
 core::Hardware find_hardware(const std::string& named, const std::string& otherwise, int threads);
+// The whole of it.
+core::Hardware find_machine(const std::string& named);
 // For a plan of `ranks` ranks; h100 unless named. Ranks of a host share its cores unless device.threads says otherwise.
 core::Hardware find_hardware(const core::Config& config, int ranks);
 

@@ -36,6 +36,8 @@ const Syntax& parity_syntax();
 int parity(dist::Runtime& runtime, int argc, char** argv);
 const Syntax& check_syntax();
 int check(dist::Runtime& runtime, int argc, char** argv);
+const Syntax& launch_syntax();
+int launch(dist::Runtime& runtime, int argc, char** argv);
 
 // Throws Failure::configuration when mpirun started more than one.
 void expect_one_rank(const dist::Runtime& runtime, const char* command);
