@@ -62,6 +62,19 @@ TEST_F(EmulatedMachine, CardThatIsTooOld) {
                  HasSubstr("GPU 0 is a emulated of compute capability 7.0, expected 8.0 or newer"));
 }
 
+TEST_F(EmulatedMachine, NodeCheckTriesEveryPairOfGpus) {
+  const Outcome good = call("check --json", "LORASHARD_EMULATOR_DEVICES=3 " + mpirun(3));
+  EXPECT_EQ(good.code, 0) << good.err;
+  const boost::json::value found = boost::json::parse(good.out);
+  EXPECT_EQ(found.at("nodes").at(0).at("gpus").to_number<int>(), 3);
+  EXPECT_GT(found.at("nodes").at(0).at("pair_bytes_per_s").to_number<double>(), 0);
+  EXPECT_THAT(call("check", "LORASHARD_EMULATOR_DEVICES=4 " + mpirun(2)).out, HasSubstr("of the first 2 of 4 GPUs"));
+  EXPECT_THAT(call("check", "LORASHARD_EMULATOR_DEVICES=2").out, HasSubstr("not tried: one rank a node"));
+  const Outcome bad = call("check", "LORASHARD_EMULATOR_CAPABILITY=7.0 LORASHARD_EMULATOR_DEVICES=2 " + mpirun(2));
+  EXPECT_EQ(bad.code, 5);
+  EXPECT_THAT(bad.out, ContainsRegex("bad node .*: GPUs: GPU [01] is a emulated of compute capability 7.0"));
+}
+
 TEST_F(EmulatedMachine, OutOfMemory) {
   const auto message = ContainsRegex("memory of GPU [01] .*: [0-9]+ bytes asked for with [0-9]+ bytes held");
   expect_refused("", "LORASHARD_EMULATOR_MEMORY=100000", 3, message);

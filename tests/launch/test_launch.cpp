@@ -195,6 +195,24 @@ TEST_F(Launch, SaysSbatchsErrorInOneLine) {
   EXPECT_THAT(none.err, HasSubstr("\nlorashard: sbatch: cannot be started: No such file or directory\n"));
 }
 
+TEST_F(Launch, NodeCheckOfOneHost) {
+  const auto there = everything();
+  const Outcome good = call("check --dir . --json", mpirun(2));
+  EXPECT_EQ(good.code, 0) << good.err;
+  const boost::json::value found = boost::json::parse(good.out);
+  ASSERT_EQ(found.at("nodes").as_array().size(), 1u);
+  const boost::json::value& node = found.at("nodes").at(0);
+  EXPECT_EQ(node.at("ranks").to_number<int>(), 2);
+  EXPECT_GE(node.at("cores").to_number<int>(), 1);
+  EXPECT_GT(node.at("free_memory_bytes").to_number<double>(), 1e6);
+  EXPECT_EQ(node.at("folder").as_string(), "yes");
+  EXPECT_TRUE(found.at("bad").as_array().empty());
+  EXPECT_TRUE(everything() == there) << "a file of the check was left";
+  const Outcome bad = call("check --dir nowhere");
+  EXPECT_EQ(bad.code, 5);
+  EXPECT_THAT(bad.out, HasSubstr("folder: cannot write into nowhere, expected that it can\n0 of 1 node is good\n"));
+}
+
 TEST(SlurmTime, IsReadAsSlurmReadsIt) {
   const std::map<std::string, long> seconds{{"90", 5400},     {"1:30", 90},      {"2:00:00", 7200},
                                             {"1-12", 129600}, {"1-0:30", 88200}, {"1-00:00:10", 86410},
