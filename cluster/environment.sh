@@ -20,6 +20,8 @@ container=${LORASHARD_CONTAINER:-}     # /shared/lorashard.sif
 # --- from here on a site should have nothing to edit ---
 
 cluster_folder=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+# A tree made by cluster/bundle brings its libraries, and its Open MPI.
+[[ ! -e $cluster_folder/../../../env.sh ]] || . "$cluster_folder/../../../env.sh"
 # The program: what LORASHARD names, of the installed tree, of the source tree, or on the path.
 if [[ -n $container ]]; then
   lorashard=(apptainer exec --nv "$container" lorashard)
@@ -55,9 +57,6 @@ export OMPI_MCA_btl=${OMPI_MCA_btl:-^openib}
 export OMPI_MCA_oob_tcp_keepalive_time=${OMPI_MCA_oob_tcp_keepalive_time:-60}
 export OMPI_MCA_oob_tcp_keepalive_intvl=${OMPI_MCA_oob_tcp_keepalive_intvl:-10}
 export OMPI_MCA_oob_tcp_keepalive_probes=${OMPI_MCA_oob_tcp_keepalive_probes:-3}
-# Ranks count the cores that they may use themselves (device.threads says otherwise); a site's default of one thread, or
-# of all the node's, would be taken for a wish.
-unset OMP_NUM_THREADS
 # Threads stay where Slurm puts the rank, and move inside that. Bound to places, the threads of all ranks of a node would
 # meet on its first cores where Slurm binds no ranks (TaskPlugin=task/none).
 export OMP_PROC_BIND=${OMP_PROC_BIND:-false}
