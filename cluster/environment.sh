@@ -57,8 +57,8 @@ export OMPI_MCA_btl=${OMPI_MCA_btl:-^openib}
 export OMPI_MCA_oob_tcp_keepalive_time=${OMPI_MCA_oob_tcp_keepalive_time:-60}
 export OMPI_MCA_oob_tcp_keepalive_intvl=${OMPI_MCA_oob_tcp_keepalive_intvl:-10}
 export OMPI_MCA_oob_tcp_keepalive_probes=${OMPI_MCA_oob_tcp_keepalive_probes:-3}
-# Threads stay where Slurm puts the rank, and move inside that. Bound to places, the threads of all ranks of a node would
-# meet on its first cores where Slurm binds no ranks (TaskPlugin=task/none).
+# Threads stay where Slurm puts the rank, and move inside that. Bound to places, the threads of all ranks of a node
+# would meet on its first cores where Slurm binds no ranks (TaskPlugin=task/none).
 export OMP_PROC_BIND=${OMP_PROC_BIND:-false}
 
 # How ranks are started on what Slurm gave. One rank that fails ends all: the others would wait for it until the limit.

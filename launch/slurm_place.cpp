@@ -35,8 +35,9 @@ int cpus_of_rank(const core::Config& config, const Arguments& arguments, const c
   const int threads = config.device.threads, asked = ranks_option(arguments, "cpus-per-task", 0);
   if (asked > 0 && asked < threads)
     refuse(text("--cpus-per-task: found ", asked, ", expected at least device.threads = ", threads));
-  if (asked > 0 || threads > 0) return std::max(asked, threads);
-  if (on_gpus) return kCoresBesideAGpu;
+  if (asked > 0) return asked;
+  if (on_gpus) return std::max(threads, kCoresBesideAGpu);
+  if (threads > 0) return threads;
   if (!hardware) refuse("--cpus-per-task: missing, expected it, device.threads, or a host's device.hardware");
   return std::max(1, static_cast<int>(hardware->multiprocessors) / per_node);
 }

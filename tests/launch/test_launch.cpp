@@ -110,6 +110,8 @@ TEST_F(Launch, NodesAndRanksFollowFromEachOther) {
   options = batch_options(script_of("launch --slurm --config job.ini --time 5 --nodes 2 --tasks-per-node 1"));
   EXPECT_EQ(options["nodes"] + "x" + options["ntasks-per-node"] + "x" + options["cpus-per-task"], "2x1x1");
   EXPECT_EQ(options.count("gpus-per-node"), 0u);
+  EXPECT_EQ(batch_options(script_of(kCards + "--device.threads 1"))["cpus-per-task"], "4") << "of which one computes";
+  EXPECT_EQ(batch_options(script_of(kCards + "--device.threads 6"))["cpus-per-task"], "6");
 }
 
 TEST_F(Launch, KeysAndOptionsReachTheJob) {
