@@ -48,9 +48,9 @@ std::string card_names() {
 
 // Bytes a second of an all-reduce of 16 MiB by the two ranks of `comm`, which this takes over. Throws when it fails,
 // and when a sum is wrong.
-double pair_bytes_per_s(kernels::Device& device, MPI_Comm comm, const std::shared_ptr<dist::Watchdog>& watchdog) {
+double pair_bytes_per_s(kernels::Device& device, MPI_Comm comm) {
   constexpr Index kCount = Index{4} << 20;
-  const auto pair = dist::make_nccl_communicator(device, "pair", comm, watchdog, false);
+  const auto pair = dist::make_nccl_communicator(device, "pair", comm, nullptr, false);
   Tensor data(device, kernels::Category::communication, DType::f32, 1, kCount);
   kernels::fill(device, data, static_cast<float>(pair->rank() + 1));
   pair->all_reduce(data);
@@ -84,8 +84,7 @@ std::string first_fault(MPI_Comm local, int rank, int size, const std::string& m
 }
 
 // Every pair of the host's ranks, disjoint pairs at the same time. Ends at the first fault, of which all ranks learn.
-void try_pairs(const dist::Runtime& runtime, MPI_Comm local, const std::shared_ptr<dist::Watchdog>& watchdog,
-               NodeRow& row) {
+void try_pairs(const dist::Runtime& runtime, MPI_Comm local, NodeRow& row) {
   const int rank = runtime.local_rank(), size = runtime.local_size();
   std::unique_ptr<kernels::Device> device;
   std::string mine;
@@ -101,7 +100,7 @@ void try_pairs(const dist::Runtime& runtime, MPI_Comm local, const std::shared_p
     MPI_Comm pair = MPI_COMM_NULL;
     MPI_Comm_split(local, other < size ? std::min(rank, other) : MPI_UNDEFINED, rank, &pair);
     if (pair != MPI_COMM_NULL) try {
-        slowest = std::min(slowest, pair_bytes_per_s(*device, pair, watchdog));
+        slowest = std::min(slowest, pair_bytes_per_s(*device, pair));
       } catch (const std::exception& error) {
         mine = text("GPU ", std::min(rank, other), " with GPU ", std::max(rank, other), ": ", error.what());
       }
@@ -130,14 +129,14 @@ std::string no_pairs_reason(int local_ranks, int gpus) {
   return "";
 }
 
-void measure_gpus(const dist::Runtime& runtime, const std::shared_ptr<dist::Watchdog>& watchdog, NodeRow& row) {
+void measure_gpus(const dist::Runtime& runtime, NodeRow& row) {
   MPI_Comm local = MPI_COMM_NULL;
   MPI_Comm_split_type(MPI_COMM_WORLD, MPI_COMM_TYPE_SHARED, runtime.rank(), MPI_INFO_NULL, &local);
   row.gpus = kernels::cuda_device_count();
   MPI_Allreduce(MPI_IN_PLACE, &row.gpus, 1, MPI_INT, MPI_MAX, local);
   row.card = card_names();
   row.driver = driver_version();
-  if (no_pairs_reason(runtime.local_size(), row.gpus).empty()) try_pairs(runtime, local, watchdog, row);
+  if (no_pairs_reason(runtime.local_size(), row.gpus).empty()) try_pairs(runtime, local, row);
   MPI_Comm_free(&local);
 }
 

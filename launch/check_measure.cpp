@@ -196,15 +196,11 @@ std::vector<std::string> gather_texts(MPI_Comm comm, const std::string& mine) {
 
 }  // namespace
 
-std::vector<NodeRow> measure_nodes(const dist::Runtime& runtime, const std::string& folder) {
-  const std::string self = text("lorashard: rank ", runtime.rank(), " (host ", runtime.host(), "): ");
-  const auto watchdog = std::make_shared<dist::Watchdog>(kPatience_s, [self](const std::string& what, double) {
-    std::fputs(text(self, "no answer from the peers for ", kPatience_s, " s in ", what, "\n").c_str(), stderr);
-    MPI_Abort(MPI_COMM_WORLD, static_cast<int>(Failure::communication));
-  });
+std::vector<NodeRow> measure_nodes(dist::Runtime& runtime, const std::string& folder) {
+  runtime.expect_progress_within(kPatience_s);
   const auto under_watch = [&](const char* what, const auto& body) {
-    const std::string nodes = "nodes";
-    const dist::Watchdog::Scope scope(watchdog.get(), what, nodes);
+    const kernels::AtPlace work(runtime.place().work, what);
+    runtime.place().beat();
     body();
   };
   NodeRow row;
@@ -215,7 +211,7 @@ std::vector<NodeRow> measure_nodes(const dist::Runtime& runtime, const std::stri
   under_watch("counting cores", [&] { row.cores = cores_of_host(local); });
   MPI_Comm_free(&local);
   row.free_memory_bytes = free_memory_bytes();  // before anything here takes some
-  measure_gpus(runtime, watchdog, row);
+  under_watch("trying GPUs", [&] { measure_gpus(runtime, row); });
   Leaders leaders;
   under_watch("finding each other", [&] { leaders = make_leaders(runtime); });
   std::vector<NodeRow> rows;
