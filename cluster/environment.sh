@@ -61,6 +61,12 @@ export OMPI_MCA_oob_tcp_keepalive_probes=${OMPI_MCA_oob_tcp_keepalive_probes:-3}
 # would meet on its first cores where Slurm binds no ranks (TaskPlugin=task/none).
 export OMP_PROC_BIND=${OMP_PROC_BIND:-false}
 
+# When the job ends, which the program saves ahead of: Slurm says so itself from 23.02 on.
+if [[ -n ${SLURM_JOB_ID:-} && -z ${SLURM_JOB_END_TIME:-} ]]; then
+  job_end=$(scontrol show job "$SLURM_JOB_ID" 2>/dev/null | sed -n 's/.* EndTime=\([^ ]*\).*/\1/p')
+  job_end=$(date -d "$job_end" +%s 2>/dev/null) && [[ $job_end -gt $(date +%s) ]] && export SLURM_JOB_END_TIME=$job_end
+fi
+
 # How ranks are started on what Slurm gave. One rank that fails ends all: the others would wait for it until the limit.
 tasks_per_node=${SLURM_NTASKS_PER_NODE:-$(( ${SLURM_NTASKS:-1} / ${SLURM_JOB_NUM_NODES:-1} ))}
 tasks=$(( tasks_per_node * ${SLURM_JOB_NUM_NODES:-1} ))

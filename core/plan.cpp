@@ -98,7 +98,7 @@ Plan plan_job(const PlanRequest& request, const Hardware& hardware) {
     note_memory(walk, kind);
     const double ranks = static_cast<double>(kind.ranks.size());
     plan.peak_bytes_per_rank =
-        std::max(plan.peak_bytes_per_rank, static_cast<double>(kind.peak_total_bytes) + hardware.libraries_bytes);
+        std::max(plan.peak_bytes_per_rank, static_cast<double>(walk.needed()) + hardware.libraries_bytes);
     plan.trained_parameters = walk.trainer().trained_parameters();
     plan.reduced_bytes = std::max(plan.reduced_bytes, walk.trainer().reduced_bytes());
     plan.hardware_flops += clock.flops() * ranks;
@@ -133,7 +133,7 @@ Index planned_peak_bytes(const PlanRequest& request) {
   const int last = request.extents.pipeline - 1;
   Index peak = 0;
   for (int stage = 0; stage <= last; ++stage)
-    if (!alike || stage < 2 || stage == last) peak = std::max(peak, Walk(request, {0, stage, 0}, nullptr).peak_total());
+    if (!alike || stage < 2 || stage == last) peak = std::max(peak, Walk(request, {0, stage, 0}, nullptr).needed());
   return peak;
 }
 

@@ -19,8 +19,9 @@ class Walk {
   Index held_total() const { return std::accumulate(held_.begin(), held_.end(), Index{0}); }
   CategoryBytes peak() const;
   ActivationBytes activations() const;  // at their peak
-  // On a host the copy of the state lies in the same memory.
-  Index peak_total() const { return device_->ledger().peak_bytes() + (on_host_ ? saved_copy_ : 0); }
+  Index peak_total() const { return device_->ledger().peak_bytes(); }
+  // With the copy of the state where that lies in the same memory, on a host.
+  Index needed() const { return peak_total() + (on_host_ ? saved_copy_ : 0); }
   Index saved_copy() const { return saved_copy_; }
   Index largest_host_copy() const { return device_->ledger().largest_host_copy(); }
 

@@ -17,6 +17,11 @@ void Saver::begin() {
 }
 
 void Saver::save_now() {
+  save_beside_others();
+  directory_.prune(config_.keep);
+}
+
+void Saver::save_beside_others() {
   finish();
   begun_ = Clock::now();
   done(trainer_.save(directory_.checkpoint(trainer_.steps_done())));
@@ -27,12 +32,12 @@ void Saver::finish() {
   const core::Index bytes = save_->finish();
   save_.reset();
   done(bytes);
+  directory_.prune(config_.keep);
 }
 
 void Saver::done(core::Index bytes) {
   bytes_ = bytes;
   longest_s_ = std::max(longest_s_, std::chrono::duration<double>(Clock::now() - begun_).count());
-  directory_.prune(config_.keep);
 }
 
 double Saver::longest_s() const {

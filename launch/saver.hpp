@@ -20,6 +20,8 @@ class Saver {
   void begin();
   // The same, for a run that waits for it: nothing is copied.
   void save_now();
+  // And no older one is removed: this state may be worth less than they are.
+  void save_beside_others();
   bool under_way() const { return save_ != nullptr; }
   // This rank's part of it is written, or failed: finish() will not wait for this rank.
   bool ended() const { return !save_ || save_->ended(); }

@@ -159,10 +159,11 @@ void Steps::not_finite(const core::NotFinite& error) {
     trainer_.skip_step();
     return;
   }
-  if (!found.in_state) save_now();
-  fail(Failure::numerics,
-       text(what, skipped_ > 1 ? text("; ", skipped_, " in a row") : "",
-            found.in_state ? "; the last checkpoint is from before that" : "; the state before it is saved"));
+  if (!found.in_state) outside_steps(session_, [&] { session_.saver.save_beside_others(); });
+  const std::string kept =
+      found.in_state ? "; the last checkpoint is from before that"
+                     : "; the state before it is saved as " + session_.directory.checkpoint(trainer_.steps_done());
+  fail(Failure::numerics, text(what, skipped_ > 1 ? text("; ", skipped_, " in a row") : "", kept));
 }
 
 // None when it was skipped.

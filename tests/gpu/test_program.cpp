@@ -173,7 +173,8 @@ TEST_F(ProgramOnCuda, PlanSaysForWhichDevice) {
   EXPECT_EQ(refused.err, "lorashard: command line: --target: found 'gpu', expected host or cuda\n");
 }
 
-// The step that went wrong is named although a later one was begun, and what was saved before stays as it was.
+// The step that went wrong is named although a later one was begun; what was saved before stays as it was, and the state
+// ahead of the step is saved beside it.
 TEST_F(ProgramOnCuda, NumbersThatAreNotFinite) {
   ASSERT_EQ(call(job("--train.steps 3 --adapter.targets all")).code, 0) << content_of(at(".err"));
   const std::string saved = content_of(at("run/checkpoints/step-00000003.h5"));
@@ -184,7 +185,8 @@ TEST_F(ProgramOnCuda, NumbersThatAreNotFinite) {
   EXPECT_THAT(wild.err, testing::AllOf(HasSubstr("step 4: found loss "), HasSubstr("nothing was updated")));
   EXPECT_EQ(metrics().size(), 4u);
   EXPECT_TRUE(content_of(at("run/checkpoints/step-00000003.h5")) == saved);
-  EXPECT_FALSE(std::filesystem::exists(at("run/checkpoints/step-00000004.h5")));
+  EXPECT_THAT(wild.err, HasSubstr("the state before it is saved as run/checkpoints/step-00000004.h5"));
+  EXPECT_TRUE(std::filesystem::exists(at("run/checkpoints/step-00000004.h5")));
 }
 
 TEST_F(ProgramOnCuda, BaseThatOverflows) {
