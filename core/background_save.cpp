@@ -1,11 +1,13 @@
 #include "core/background_save.hpp"
 
+#include <omp.h>
 #include <pthread.h>
 #include <signal.h>
-#include <sys/resource.h>
 
 #include <algorithm>
+#include <chrono>
 #include <cstring>
+#include <ctime>
 #include <new>
 
 #include "kernels/device.hpp"
@@ -17,8 +19,14 @@ using kernels::Matrix;
 
 namespace {
 
-// Writing takes what training leaves of the processors: Linux has a niceness for each thread.
-constexpr int kNiceness = 10;
+// Writing takes a share of a processor and of the memory's speed, which training may need all of: a twelfth at most.
+constexpr double kRestForWork = 11;
+
+double thread_seconds() {
+  timespec used{};
+  ::clock_gettime(CLOCK_THREAD_CPUTIME_ID, &used);
+  return static_cast<double>(used.tv_sec) + 1e-9 * static_cast<double>(used.tv_nsec);
+}
 
 // Its rows follow each other in `to`.
 void copy_rows(ConstMatrix from, Matrix to) {
@@ -30,8 +38,17 @@ void copy_rows(ConstMatrix from, Matrix to) {
 
 }  // namespace
 
-BackgroundSave::~BackgroundSave() {
+void BackgroundSave::end_thread() {
+  {
+    const std::lock_guard lock(mutex_);
+    hurry_ = true;
+  }
+  hurry_now_.notify_one();
   if (thread_.joinable()) thread_.join();
+}
+
+BackgroundSave::~BackgroundSave() {
+  end_thread();
   for (const Slice& slice : slices_) memory_.give_back(slice.memory, slice.view.bytes());
 }
 
@@ -56,8 +73,18 @@ void BackgroundSave::start() {
   ::pthread_sigmask(SIG_SETMASK, &before, nullptr);
 }
 
+// Waiting for the disk is no work. Who waits for the checkpoint lets it go on at once.
+void BackgroundSave::rest() {
+  const double now = thread_seconds(), rest_s = kRestForWork * (now - worked_s_);
+  worked_s_ = now;
+  std::unique_lock lock(mutex_);
+  const auto until = std::chrono::system_clock::now() + std::chrono::microseconds(static_cast<std::int64_t>(1e6 * rest_s));
+  hurry_now_.wait_until(lock, until, [this] { return hurry_; });
+}
+
 void BackgroundSave::write() {
-  ::setpriority(PRIO_PROCESS, 0, kNiceness);  // of this thread; where it fails all goes on as it was
+  ::omp_set_num_threads(1);  // of this thread
+  writer_->rest_with([this] { rest(); });
   try {
     for (const Slice& slice : slices_) writer_->write(slice.name, slice.rows, slice.cols, slice.view);
     writer_->prove();
@@ -68,7 +95,7 @@ void BackgroundSave::write() {
 }
 
 Index BackgroundSave::finish() {
-  if (thread_.joinable()) thread_.join();
+  end_thread();
   if (error_) std::rethrow_exception(error_);
   return writer_->finish();
 }

@@ -4,8 +4,10 @@
 #pragma once
 
 #include <atomic>
+#include <condition_variable>
 #include <exception>
 #include <memory>
+#include <mutex>
 #include <thread>
 #include <vector>
 
@@ -16,7 +18,9 @@ namespace lorashard::core {
 
 class BackgroundSave {
  public:
-  explicit BackgroundSave(std::unique_ptr<CheckpointWriter> writer) : writer_(std::move(writer)) {}
+  // `memory` holds the copy, and outlives this: one that serves save after save is not faulted in anew each time.
+  BackgroundSave(std::unique_ptr<CheckpointWriter> writer, kernels::HostMemory& memory)
+      : memory_(memory), writer_(std::move(writer)) {}
   // Waits for the thread; what was not finished is removed.
   ~BackgroundSave();
   BackgroundSave(const BackgroundSave&) = delete;
@@ -39,11 +43,17 @@ class BackgroundSave {
     kernels::ConstMatrix view;
   };
   void write();
+  void rest();
+  void end_thread();
 
-  kernels::HostMemory memory_;
+  kernels::HostMemory& memory_;
   std::unique_ptr<CheckpointWriter> writer_;
   std::vector<Slice> slices_;
   std::thread thread_;
+  double worked_s_ = 0;  // by the thread's own processor time, when it last rested
+  std::mutex mutex_;
+  std::condition_variable hurry_now_;
+  bool hurry_ = false;
   std::atomic<bool> ended_{false};
   std::exception_ptr error_;  // read when ended
 };

@@ -40,6 +40,8 @@ class CheckpointWriter {
                    dist::Communicator& communicator);
   // Not collective, on any thread; each element by exactly one rank. f32 host memory in the cuts' local extents.
   void write(const std::string& name, const dist::AxisCut& rows, const dist::AxisCut& cols, kernels::ConstMatrix from);
+  // See ShardedWriter.
+  void rest_with(std::function<void()> pace) { writer_.rest_with(std::move(pace)); }
   // The same: what this rank wrote is on the disk and reads as it was written. Throws Failure::storage.
   void prove();
   // Collective: proves what was not, then digests, rename. Returns the file's size in bytes.

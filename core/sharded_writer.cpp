@@ -25,6 +25,8 @@ using kernels::text;
 
 // A verifier's memory.
 constexpr Index kPiece_bytes = Index{32} << 20;
+// Of one system call: large enough to cost nothing, short enough to rest in between.
+constexpr Index kTransfer_bytes = Index{2} << 20;
 
 [[noreturn]] void fail_system(const std::string& path, const char* trying) {
   const int reason = errno;
@@ -191,15 +193,17 @@ void ShardedWriter::write(const std::string& name, const dist::AxisCut& rows, co
                               " ", kernels::name(line.dtype)));
   for_each_run(matrix, rows, cols, from, [&](const std::byte* data, Index bytes, std::int64_t at) {
     while (bytes > 0) {
-      const ssize_t written = ::pwrite(descriptor_, data, static_cast<std::size_t>(std::min(bytes, kPiece_bytes)), at);
+      const ssize_t written = ::pwrite(descriptor_, data, static_cast<std::size_t>(std::min(bytes, kTransfer_bytes)), at);
       if (written < 0 && errno == EINTR) continue;
       if (written <= 0) fail_system(partial_, text("write ", name).c_str());
       data += written;
       bytes -= written;
       at += written;
+      pace_();
     }
   });
   slices_.push_back({&matrix, rows, cols, digest_of(from, rows, cols)});
+  pace_();
   matrix.line.digest += slices_.back().digest;
   matrix.written += static_cast<double>(from.count());
 }
@@ -214,17 +218,19 @@ void ShardedWriter::prove() {
     const kernels::Matrix again(memory.data(), line.dtype, height, width, width);
     for_each_run(*slice.matrix, slice.rows, slice.cols, again, [&](std::byte* data, Index bytes, std::int64_t at) {
       while (bytes > 0) {
-        const ssize_t read = ::pread(descriptor_, data, static_cast<std::size_t>(bytes), at);
+        const ssize_t read = ::pread(descriptor_, data, static_cast<std::size_t>(std::min(bytes, kTransfer_bytes)), at);
         if (read < 0 && errno == EINTR) continue;
         if (read <= 0) fail_system(partial_, text("read ", line.name, " again").c_str());
         data += read;
         bytes -= read;
         at += read;
+        pace_();
       }
     });
     if (const Digest found = digest_of(again, slice.rows, slice.cols); found != slice.digest)
       fail(Failure::storage, text(partial_, ": ", line.name, " reads otherwise than it was written: its digest is ",
                                   found.hex(), ", expected ", slice.digest.hex()));
+    pace_();
   }
   proven_ = true;
 }

@@ -6,6 +6,7 @@
 // parallel files would need all ranks in the same calls.
 #pragma once
 
+#include <functional>
 #include <map>
 #include <optional>
 #include <string>
@@ -52,6 +53,8 @@ class ShardedWriter {
   // Neither collective nor a call of HDF5 or MPI: any thread, one at a time. Each element of a matrix by exactly one
   // rank; `from` in the cuts' local extents.
   void write(const std::string& name, const dist::AxisCut& rows, const dist::AxisCut& cols, kernels::ConstMatrix from);
+  // `pace` is called now and then in between, on the thread that writes: a save that is in no hurry rests there.
+  void rest_with(std::function<void()> pace) { pace_ = std::move(pace); }
   // The same: brings what this rank wrote to the disk, reads it again and compares it. Throws Failure::storage.
   void prove();
 
@@ -85,6 +88,7 @@ class ShardedWriter {
   int descriptor_ = -1;         // of this rank's own writing
   std::map<std::string, Matrix> matrices_;
   std::vector<Slice> slices_;
+  std::function<void()> pace_ = [] {};
   bool proven_ = false, finished_ = false;
 };
 

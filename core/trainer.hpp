@@ -68,8 +68,8 @@ class Trainer {
 
   // Collective. Returns the file's bytes.
   Index save(const std::string& path) const;
-  // The same, begun: the state is copied now, and written beside what follows. Collective.
-  std::unique_ptr<BackgroundSave> begin_save(const std::string& path) const;
+  // The same, begun: the state is copied now, into `memory`, and written beside what follows. Collective.
+  std::unique_ptr<BackgroundSave> begin_save(const std::string& path, kernels::HostMemory& memory) const;
   // Bytes of that copy on this rank.
   Index saved_bytes() const;
   // Collective. Throws Failure::configuration when base, method, targets, ranks or extents differ, naming them.

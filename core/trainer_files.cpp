@@ -141,13 +141,13 @@ Index Trainer::save(const std::string& path) const {
   return writer->finish();
 }
 
-std::unique_ptr<BackgroundSave> Trainer::begin_save(const std::string& path) const {
+std::unique_ptr<BackgroundSave> Trainer::begin_save(const std::string& path, kernels::HostMemory& memory) const {
   State& s = *state_;
   kernels::Device& device = s.context.device;
   const kernels::AtPlace work(device.profile().place().work, "saving");
   auto writer = s.make_writer(path);
   s.write_alphas(*writer);
-  auto save = std::make_unique<BackgroundSave>(std::move(writer));
+  auto save = std::make_unique<BackgroundSave>(std::move(writer), memory);
   s.for_each_slice([&](const std::string& name, const dist::AxisCut& rows, const dist::AxisCut& cols,
                        ConstMatrix from) { save->add(device, name, rows, cols, from); });
   save->start();

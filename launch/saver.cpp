@@ -13,7 +13,9 @@ void Saver::begin() {
   if (!config_.background_save) return save_now();
   finish();
   begun_ = Clock::now();
-  save_ = trainer_.begin_save(directory_.checkpoint(trainer_.steps_done()));
+  save_ = trainer_.begin_save(directory_.checkpoint(trainer_.steps_done()), memory_);
+  ++beside_;
+  longest_pause_s_ = std::max(longest_pause_s_, since_begun_s());
 }
 
 void Saver::save_now() {
@@ -24,21 +26,19 @@ void Saver::save_now() {
 void Saver::save_beside_others() {
   finish();
   begun_ = Clock::now();
-  done(trainer_.save(directory_.checkpoint(trainer_.steps_done())));
+  bytes_ = trainer_.save(directory_.checkpoint(trainer_.steps_done()));
+  longest_s_ = std::max(longest_s_, since_begun_s());
 }
 
 void Saver::finish() {
   if (!save_) return;
-  const core::Index bytes = save_->finish();
+  bytes_ = save_->finish();
   save_.reset();
-  done(bytes);
+  longest_beside_s_ = std::max(longest_beside_s_, since_begun_s());
   directory_.prune(config_.keep);
 }
 
-void Saver::done(core::Index bytes) {
-  bytes_ = bytes;
-  longest_s_ = std::max(longest_s_, std::chrono::duration<double>(Clock::now() - begun_).count());
-}
+double Saver::since_begun_s() const { return std::chrono::duration<double>(Clock::now() - begun_).count(); }
 
 double Saver::longest_s() const {
   if (longest_s_ > 0) return longest_s_;

@@ -28,21 +28,28 @@ class Saver {
   // Collective. Waits until it is whole, then removes older ones. Throws what went wrong in writing it.
   void finish();
 
-  // The longest that one took, from its beginning to its end; a guess from its size before there was any.
+  // The longest that save_now() took; a guess from the size of the state before there was any. Beside the training a
+  // save takes its time.
   double longest_s() const;
   core::Index bytes() const { return bytes_; }  // of the last one; 0: none yet
+  // Of those written beside the training: their number, and how long one kept it waiting at most.
+  core::Index beside() const { return beside_; }
+  double longest_pause_s() const { return longest_pause_s_; }
+  double longest_beside_s() const { return longest_beside_s_; }
 
  private:
   using Clock = std::chrono::steady_clock;
-  void done(core::Index bytes);
+  double since_begun_s() const;
 
   const core::RunConfig& config_;
   core::Trainer& trainer_;
   RunDirectory& directory_;
+  kernels::HostMemory memory_;  // of the copies, kept from save to save
   std::unique_ptr<core::BackgroundSave> save_;
   Clock::time_point begun_{};
   double longest_s_ = 0;
-  core::Index bytes_ = 0;
+  core::Index bytes_ = 0, beside_ = 0;
+  double longest_pause_s_ = 0, longest_beside_s_ = 0;
 };
 
 }  // namespace lorashard::launch

@@ -131,6 +131,10 @@ std::string summary_text(const RunFigures& run) {
                   i < run.before.size() ? fixed_text(run.before[i].loss, 4) + " before, " : "", fixed_text(after, 4),
                   " after (perplexity ", fixed_text(std::exp(after), 2), ")\n");
   }
+  if (run.saved_beside > 0)
+    lines += text("saving      ", run.saved_beside, run.saved_beside == 1 ? " checkpoint" : " checkpoints",
+                  " beside the steps, which waited ", fixed_text(run.longest_pause_s, 2), " s at most; on the disk after ",
+                  fixed_text(run.longest_save_s, 1), " s at most\n");
   return lines + text("result      ", run.result, "; checkpoint of ",
                       bytes_text(static_cast<double>(run.checkpoint_bytes)), "\n");
 }
@@ -153,6 +157,9 @@ std::string summary_json(const Job& job, const RunFigures& run) {
   root["loss"] = run.loss;
   root["reduced_bytes_per_step"] = static_cast<std::int64_t>(run.ranks[0].reduced_bytes);
   root["checkpoint_bytes"] = run.checkpoint_bytes;
+  root["saved_beside"] = run.saved_beside;
+  root["longest_pause_s"] = run.longest_pause_s;
+  root["longest_save_s"] = run.longest_save_s;
   if (run.ceiling_share > 0) root["ceiling_share"] = run.ceiling_share;
   if (!run.against_plan.empty()) root["against_plan"] = run.against_plan;
   root["result"] = run.result;

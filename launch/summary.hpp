@@ -40,6 +40,9 @@ struct RunFigures {
   double step_s = 0;                      // spent in its optimizer steps
   double loss = 0;                        // of the last step
   core::Index checkpoint_bytes = 0;
+  core::Index saved_beside = 0;  // checkpoints written beside steps
+  double longest_pause_s = 0;    // that one of these kept steps waiting, for the copy of the state
+  double longest_save_s = 0;     // until one of them was on the disk
   double ceiling_share = 0;          // of the products' speed in the library's own (rank 0); 0: not measured
   std::string library;               // whose
   std::string result;                // the file made

@@ -217,7 +217,11 @@ RunEnd Steps::run() {
       save();
     if (stop) break;
   }
-  session_.figures.checkpoint_bytes = session_.saver.bytes();
+  const Saver& saver = session_.saver;
+  session_.figures.checkpoint_bytes = saver.bytes();
+  session_.figures.saved_beside = saver.beside();
+  session_.figures.longest_pause_s = saver.longest_pause_s();
+  session_.figures.longest_save_s = saver.longest_beside_s();
   if (!stop) return RunEnd::complete;
   return agreed.stop || !agreed.time_up ? RunEnd::asked_to_stop : RunEnd::out_of_time;
 }

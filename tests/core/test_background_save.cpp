@@ -27,13 +27,14 @@ class BackgroundSaveTest : public testing::Test {
     return std::make_unique<CheckpointWriter>(directory_ / name, CheckpointInfo{3, "lora", "text", ""}, kEntries, *alone_);
   }
   std::unique_ptr<BackgroundSave> begin(const std::string& name) {
-    auto save = std::make_unique<BackgroundSave>(writer(name));
+    auto save = std::make_unique<BackgroundSave>(writer(name), memory_);
     save->add(*host_, "a", AxisCut::whole(kRows), AxisCut::whole(kCols), kernels::view(a_.data(), kRows, kCols));
     save->add(*host_, "b", AxisCut::whole(7), AxisCut::whole(5), kernels::view(b_.data(), 7, 5));
     return save;
   }
 
   TemporaryDirectory directory_;
+  kernels::HostMemory memory_;
   std::unique_ptr<kernels::Device> host_ = kernels::make_host_device(1), device_ = kernels::make_meta_device();
   std::unique_ptr<dist::Communicator> alone_ = dist::make_meta_communicator(*device_, "world", 0, 1);
   std::vector<float> a_ = std::vector<float>(kRows * kCols, 1.5f), b_ = std::vector<float>(35, -2);
