@@ -40,8 +40,8 @@ set_tests_properties(launch.test_interrupted_ten PROPERTIES
                      LABELS "launch;slow" PROCESSORS 2 TIMEOUT 900 ENVIRONMENT LORASHARD_KILLS=10)
 
 # On pretend hosts and a real Slurm, as root, for some minutes each: ctest -C Cluster -L cluster
-foreach(name faults resume)
+foreach(name faults resume slurm)
   add_test(NAME cluster.${name} CONFIGURATIONS Cluster COMMAND ${CMAKE_CURRENT_SOURCE_DIR}/cluster/${name})
-  set_tests_properties(cluster.${name} PROPERTIES LABELS cluster TIMEOUT 900 RUN_SERIAL ON SKIP_RETURN_CODE 77
+  set_tests_properties(cluster.${name} PROPERTIES LABELS cluster TIMEOUT 1500 RUN_SERIAL ON SKIP_RETURN_CODE 77
                        ENVIRONMENT "PROGRAM=$<TARGET_FILE:lorashard>")
 endforeach()
