@@ -19,8 +19,8 @@ using kernels::Matrix;
 
 namespace {
 
-// Writing takes a share of a processor and of the memory's speed, which training may need all of: a twelfth at most.
-constexpr double kRestForWork = 11;
+// Writing takes a share of a processor and of the memory's speed, which training may need all of: a sixteenth at most.
+constexpr double kRestForWork = 15;
 
 double thread_seconds() {
   timespec used{};

@@ -196,6 +196,8 @@ void ShardedWriter::write(const std::string& name, const dist::AxisCut& rows, co
       const ssize_t written = ::pwrite(descriptor_, data, static_cast<std::size_t>(std::min(bytes, kTransfer_bytes)), at);
       if (written < 0 && errno == EINTR) continue;
       if (written <= 0) fail_system(partial_, text("write ", name).c_str());
+      // On its way at once, so that what is left for the end is little: a burst would be in the training's way.
+      ::sync_file_range(descriptor_, at, written, SYNC_FILE_RANGE_WRITE);
       data += written;
       bytes -= written;
       at += written;
