@@ -8,7 +8,7 @@
 #   module load OpenMPI/4.1.6          # openmpi/4.1.6, openmpi@4.1.6
 #   module load CUDA/12.4.0            # cuda/12.4, cudatoolkit
 #   module load NCCL/2.21.5-CUDA-12.4.0
-#   module load HDF5/1.14.3-gompi      # the parallel one: hdf5-parallel, phdf5, cray-hdf5-parallel
+#   module load HDF5/1.14.3-gompi      # hdf5-parallel, phdf5, cray-hdf5-parallel; a serial one does as well
 #   module load Boost/1.83.0           # program_options and json, unless they are linked in
 
 # The network of MPI's own messages and of NCCL's first contact, where the nodes have several (docker0, a management
