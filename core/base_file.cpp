@@ -107,9 +107,12 @@ void BaseFile::read(const TensorInfo& tensor, const dist::AxisCut& rows, const d
   file_.read(dataset_of(tensor.name), rows, cols, to);
 }
 
-void BaseFile::verify(Index part, Index parts) const {
+void BaseFile::verify(Index part, Index parts, const std::function<void()>& after_each) const {
   const std::vector<TensorInfo> table = tensor_table(shape_);
-  for (std::size_t i = part; i < table.size(); i += parts) verify_matrix(file_, dataset_of(table[i].name));
+  for (std::size_t i = part; i < table.size(); i += parts) {
+    verify_matrix(file_, dataset_of(table[i].name));
+    after_each();
+  }
 }
 
 BaseFileWriter::BaseFileWriter(const std::string& path, const ModelShape& shape, kernels::DType dtype,

@@ -29,7 +29,8 @@ class BaseFile {
   void read(const TensorInfo& tensor, const dist::AxisCut& rows, const dist::AxisCut& cols, kernels::Matrix to) const;
   // Reads everything in pieces and compares all digests; throws Failure::storage naming the first tensor that differs.
   // With `parts` above 1 only every parts-th tensor, from tensor `part` on: the ranks of a job share the reading.
-  void verify(Index part = 0, Index parts = 1) const;
+  // `after_each` is called after each tensor.
+  void verify(Index part = 0, Index parts = 1, const std::function<void()>& after_each = [] {}) const;
 
  private:
   H5File file_;

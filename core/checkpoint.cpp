@@ -114,8 +114,11 @@ void CheckpointReader::read(const std::string& name, const dist::AxisCut& rows, 
   file_.read(dataset_of(name), rows, cols, to);
 }
 
-void CheckpointReader::verify() const {
-  for (const CheckpointEntry& entry : entries_) verify_matrix(file_, dataset_of(entry.name));
+void CheckpointReader::verify(const std::function<void()>& after_each) const {
+  for (const CheckpointEntry& entry : entries_) {
+    verify_matrix(file_, dataset_of(entry.name));
+    after_each();
+  }
 }
 
 }  // namespace lorashard::core

@@ -64,7 +64,8 @@ class CheckpointReader {
   // Throws when missing, or when the file's extents are not those of the cuts.
   void read(const std::string& name, const dist::AxisCut& rows, const dist::AxisCut& cols, kernels::Matrix to) const;
   // Reads everything in pieces and compares all digests; throws Failure::storage naming the first tensor that differs.
-  void verify() const;
+  // `after_each` is called after each tensor.
+  void verify(const std::function<void()>& after_each = [] {}) const;
 
  private:
   H5File file_;

@@ -37,6 +37,7 @@ void fill_initial(kernels::Device& device, const TensorInfo& info, const dist::A
 }
 
 void load(const Context& context, const BaseFile* base, std::uint64_t seed, const TensorInfo& info, Matrix to) {
+  context.device.profile().place().beat();
   const dist::AxisCut rows = info.row_cut(context.tensor_rank(), context.tensor_size());
   const dist::AxisCut cols = info.col_cut(context.tensor_rank(), context.tensor_size());
   if (base == nullptr) {

@@ -23,8 +23,8 @@ const char* const kSecondMoment = "/second_moment";
 dist::AxisCut whole(Index extent) { return dist::AxisCut::whole(extent); }
 
 // One rank reads all of the file; the others take nothing from it before that.
-void verify_once(const CheckpointReader& reader, dist::Mesh& mesh) {
-  if (mesh.rank() == 0) reader.verify();
+void verify_once(const CheckpointReader& reader, dist::Mesh& mesh, kernels::Place& place) {
+  if (mesh.rank() == 0) reader.verify([&] { place.beat(); });
   mesh.world().barrier();
 }
 
@@ -170,7 +170,7 @@ void Trainer::load(const std::string& path) {
   State& s = *state_;
   const kernels::AtPlace work(s.context.device.profile().place().work, "loading");
   const CheckpointReader reader(path);
-  verify_once(reader, s.context.mesh);
+  verify_once(reader, s.context.mesh, s.context.device.profile().place());
   const std::string method = name(s.config.adapter.method);
   if (reader.info().method != method) {
     fail(Failure::configuration, text(path, ": method: found ", reader.info().method, ", expected ", method));
@@ -182,6 +182,7 @@ void Trainer::load(const std::string& path) {
   s.expect_entries(reader);
   const auto read = [&](const std::string& name, const dist::AxisCut& rows, const dist::AxisCut& cols, Matrix to) {
     fill_from_host(s.context.device, to, [&](Matrix host) { reader.read(name, rows, cols, host); });
+    s.context.device.profile().place().beat();
   };
   const auto trained = s.trained();
   for (const auto& t : trained) {
@@ -220,7 +221,7 @@ void Trainer::State::load_initial_adapters() {
     return;
   }
   const CheckpointReader reader(path);
-  verify_once(reader, context.mesh);
+  verify_once(reader, context.mesh, context.device.profile().place());
   if (reader.info().base_digest != base_digest) {
     fail(Failure::configuration, text(path, ": base_digest: found ", reader.info().base_digest, ", expected ",
                                       base_digest, " of ", config.model.base));

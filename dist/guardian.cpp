@@ -101,7 +101,10 @@ class Guardian {
   int ended();
   int turn();
   int hang_turn();
+  double idle_s() const { return now_s_ - beat_s_; }
   void look_for_a_stall();
+  bool nobody_works();
+  GuardianWord word_of(GuardianWord::Kind kind, int code) const;
   void begin_hang(const std::string& line);
   void tell(GuardianWord::Kind kind, int code, bool everyone);
   void choose_watchers();
@@ -121,6 +124,7 @@ class Guardian {
   std::vector<Seen> seen_;
   std::vector<double> heard_s_;
   std::set<int> watchers_;
+  std::optional<double> asked_s_;   // when this rank, idle, first asked the watchers
   std::optional<double> hang_s_;    // when it was first heard of
   std::optional<double> ending_s_;  // when another rank's end was heard of
   std::optional<double> failed_s_;  // when this rank was seen to end with an error
@@ -146,8 +150,11 @@ void Guardian::hear(const GuardianWord& word) {
   Seen& seen = seen_[word.rank];
   seen.heard = true;
   seen.stopped = word.stopped != 0;
+  seen.idle_s = word.idle_s;
+  seen.limit_s = word.limit_s;
   seen.state = word.state;
   heard_s_[word.rank] = now_s_;
+  if (word.kind == GuardianWord::Kind::asks) wire_.send(memory_.peers()[word.rank], word_of(GuardianWord::Kind::alive, 0));
   if (word.kind == GuardianWord::Kind::stalled) begin_hang("");
   if (word.kind == GuardianWord::Kind::ending && !ending_s_) {
     ending_s_ = now_s_;
@@ -197,9 +204,26 @@ void Guardian::look_for_a_stall() {
   const std::uint64_t beats = memory_.state.place.beats;
   if (beats != beats_) beat_s_ = now_s_;
   beats_ = beats;
-  const double limit_s = memory_.state.limit_s, idle_s = now_s_ - beat_s_;
-  if (limit_s > 0 && idle_s >= limit_s && !ending_s_)
-    begin_hang(text("no progress for ", std::llround(idle_s), " s"));
+  const double limit_s = memory_.state.limit_s;
+  const bool idle = limit_s > 0 && idle_s() >= limit_s && !ending_s_;
+  if (!idle) asked_s_.reset();
+  if (idle && nobody_works()) begin_hang(text("no progress for ", std::llround(idle_s()), " s"));
+}
+
+bool Guardian::nobody_works() {
+  const auto lives = [&](int other) { return seen_[other].heard && now_s_ - heard_s_[other] < kSilent_s; };
+  if (watchers_.empty()) return true;  // alone
+  if (watchers_.contains(rank())) {
+    for (int other = 0; other < size(); ++other) {
+      const Seen& seen = seen_[other];
+      if (other != rank() && lives(other) && (seen.limit_s <= 0 || seen.idle_s < seen.limit_s)) return false;
+    }
+    return true;
+  }
+  // Watchers know; where one answers, it is theirs to say.
+  if (!asked_s_) asked_s_ = now_s_;
+  tell(GuardianWord::Kind::asks, 0, false);
+  return now_s_ - *asked_s_ >= kSilent_s && std::none_of(watchers_.begin(), watchers_.end(), lives);
 }
 
 // `line` is empty where another rank's stall was heard of.
@@ -263,15 +287,22 @@ void Guardian::choose_watchers() {
   }
 }
 
-void Guardian::tell(GuardianWord::Kind kind, int code, bool everyone) {
-  if (size() < 2 || seen_.empty()) return;
+GuardianWord Guardian::word_of(GuardianWord::Kind kind, int code) const {
   GuardianWord word;
   word.job = memory_.job;
   word.kind = kind;
   word.rank = rank();
   word.code = code;
   word.stopped = kind == GuardianWord::Kind::stalled && is_stopped(child_);
+  word.idle_s = idle_s();
+  word.limit_s = memory_.state.limit_s;
   word.state = memory_.state.snapshot();
+  return word;
+}
+
+void Guardian::tell(GuardianWord::Kind kind, int code, bool everyone) {
+  if (size() < 2 || seen_.empty()) return;
+  const GuardianWord word = word_of(kind, code);
   const auto send = [&](int to) {
     if (to != rank()) wire_.send(memory_.peers()[to], word);
   };

@@ -1,9 +1,10 @@
 // A second process for each rank, its parent, which sees what the rank itself cannot say: that it was killed and where
 // it was then, that it is stopped, that it makes no progress. It is what mpirun or srun started; the rank is its child.
 //
-// Guardians tell each other how their ranks are (dist/guardian_wire.hpp). On a hang each says on one line where its rank
-// is, the lowest one that is alive says who is to blame (dist/hang_report.hpp), and all end their ranks: nothing is
-// asked of MPI or NCCL any more. A guardian takes no part in the work: it wakes up four times a second.
+// Guardians tell each other how their ranks are (dist/guardian_wire.hpp). A job hangs when no rank that is heard of has
+// done anything for as long as it may: a rank that waits for one that works is in order. Then each says on one line
+// where its rank is, the lowest one that is alive says who is to blame (dist/hang_report.hpp), and all end their ranks:
+// nothing is asked of MPI or NCCL any more. A guardian takes no part in the work: it wakes up four times a second.
 //
 // Suspended jobs (a batch system's gang scheduling) are no hangs: time counts by the guardian's own turns.
 #pragma once

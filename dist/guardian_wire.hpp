@@ -22,13 +22,15 @@ struct GuardianAddress {
 
 struct GuardianWord {
   enum class Kind : std::int32_t {
-    alive,   // how its rank is
-    stalled, // its rank makes no progress: say where yours is, then wait for the end
-    ending,  // the job ends with `code`
+    alive,    // how its rank is
+    asks,     // its rank makes no progress: does anybody's?
+    stalled,  // nobody's does: say where yours is, then wait for the end
+    ending,   // the job ends with `code`
   };
   std::uint64_t job = 0;
   Kind kind = Kind::alive;
   std::int32_t rank = 0, code = 0, stopped = 0;
+  double idle_s = 0, limit_s = 0;  // since its rank did anything, and how long that may last (0: for ever)
   Snapshot state;
 };
 

@@ -14,6 +14,7 @@ struct Seen {
   bool heard = false;    // of this rank at all
   double silent_s = 0;   // since it was last heard of
   bool stopped = false;  // by a signal; its guardian still answers
+  double idle_s = 0, limit_s = 0;  // since it did anything, and how long that may last
   Snapshot state;
 };
 

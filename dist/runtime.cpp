@@ -25,7 +25,8 @@ using kernels::text;
 
 namespace {
 
-// Long enough for what has never been measured: reading a base, a first step, writing a checkpoint.
+// Long enough for what has never been measured: a first step, one tensor of a base, a file brought to a slow disk. Of one
+// rank nobody waits for it.
 constexpr double kPatient_s = 600;
 
 // LORASHARD_WATCHDOG_S: seconds without any progress before the job is ended; 0 never ends it.
@@ -96,6 +97,7 @@ Runtime::Runtime(int& argc, char**& argv) : state_(std::make_unique<State>()) {
   MPI_Comm_dup(MPI_COMM_WORLD, &state_->endings);
   state_->host = host_name();
   meet_peers();
+  expect_progress_within(0);
 }
 
 // What guardians need to speak to each other.
@@ -126,7 +128,7 @@ const std::string& Runtime::host() const { return state_->host; }
 kernels::Place& Runtime::place() { return state_->guarded->state.place; }
 
 void Runtime::expect_progress_within(double limit_s) {
-  state_->guarded->state.limit_s = state_->limit_s.value_or(limit_s > 0 ? limit_s : kPatient_s);
+  state_->guarded->state.limit_s = state_->limit_s.value_or(limit_s > 0 ? limit_s : size() > 1 ? kPatient_s : 0);
 }
 
 int Runtime::gpu(int gpu_count, bool oversubscribe) const {

@@ -35,7 +35,7 @@ class Runtime {
   // Where this rank's program is, for those that watch it. Devices with a mesh write it too.
   kernels::Place& place();
   // From now on a rank that does nothing for `limit_s` seconds hangs, and ends the job; 0: the ten minutes that are the
-  // rule. LORASHARD_WATCHDOG_S wins.
+  // rule among several ranks, for ever on one. LORASHARD_WATCHDOG_S wins.
   void expect_progress_within(double limit_s);
   // gpu_of() this process.
   int gpu(int gpu_count, bool oversubscribe) const;

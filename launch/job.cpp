@@ -65,9 +65,10 @@ std::vector<std::string> valid_paths(const core::Config& config) {
   return paths;
 }
 
-void verify_base(const core::Config& config, dist::Communicator& world) {
+void verify_base(const core::Config& config, dist::Communicator& world, kernels::Place& place) {
   if (config.model.base.empty()) return;
-  together(world, [&] { core::BaseFile(config.model.base).verify(world.rank(), world.size()); });
+  const kernels::AtPlace work(place.work, "verifying the base");
+  together(world, [&] { core::BaseFile(config.model.base).verify(world.rank(), world.size(), [&] { place.beat(); }); });
 }
 
 JobData open_data(const core::Config& config) {

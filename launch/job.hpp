@@ -30,7 +30,7 @@ std::vector<std::string> valid_paths(const core::Config& config);
 
 // Reads the base file whole, its tensors shared out among the ranks, and compares its digests: a bit that turned in a
 // frozen weight would show nowhere else. Collective. Costs about as much as loading.
-void verify_base(const core::Config& config, dist::Communicator& world);
+void verify_base(const core::Config& config, dist::Communicator& world, kernels::Place& place);
 
 struct JobData {
   core::Dataset train;

@@ -114,7 +114,7 @@ int parity(dist::Runtime& runtime, int argc, char** argv) {
   const std::unique_ptr<dist::Mesh> reference = runtime.make_sub_mesh(*device, {1, 1, 1});
   std::optional<JobData> data;
   together(mesh.world(), [&] { data = open_data(config); });
-  verify_base(config, mesh.world());
+  verify_base(config, mesh.world(), runtime.place());
   header.hosts = static_cast<int>(sum_of(mesh.world(), runtime.local_rank() == 0 ? 1 : 0));
   const core::ParityReport report = core::run_parity({.config = config,
                                                       .device = *device,

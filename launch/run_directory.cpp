@@ -110,10 +110,11 @@ std::vector<Index> RunDirectory::checkpoints() const {
 }
 
 std::optional<Index> RunDirectory::newest_checkpoint() const {
+  const kernels::AtPlace work(place_.work, "verifying checkpoints");
   const double newest = on_first_rank(world_, [&]() -> double {
     std::vector<Index> steps = checkpoints();
     for (; !steps.empty(); steps.pop_back()) try {
-        core::CheckpointReader(checkpoint(steps.back())).verify();
+        core::CheckpointReader(checkpoint(steps.back())).verify([this] { place_.beat(); });
         return static_cast<double>(steps.back());
       } catch (const kernels::Error& error) {
         std::fprintf(stderr, "lorashard: %s; taking the checkpoint before it\n", error.what());

@@ -19,7 +19,9 @@ namespace lorashard::launch {
 class RunDirectory {
  public:
   // Only rank 0 of `world` touches the directory; every other method is collective over it unless it says otherwise.
-  RunDirectory(std::string path, dist::Communicator& world) : path_(std::move(path)), world_(world) {}
+  // `place` is where this rank's program is, for those that watch it.
+  RunDirectory(std::string path, dist::Communicator& world, kernels::Place& place)
+      : path_(std::move(path)), world_(world), place_(place) {}
   ~RunDirectory();
   RunDirectory(const RunDirectory&) = delete;
   RunDirectory& operator=(const RunDirectory&) = delete;
@@ -44,6 +46,7 @@ class RunDirectory {
   void take_lock(bool make);
   std::string path_;
   dist::Communicator& world_;
+  kernels::Place& place_;
   int lock_ = -1;
 };
 

@@ -121,8 +121,8 @@ int run_job(dist::Runtime& runtime, const Job& job) {
   dist::Mesh mesh = runtime.make_mesh(*device, job.extents);
   std::optional<JobData> data;
   together(mesh.world(), [&] { data = open_data(job.config); });
-  verify_base(job.config, mesh.world());
-  RunDirectory directory(job.config.run.dir, mesh.world());
+  verify_base(job.config, mesh.world(), runtime.place());
+  RunDirectory directory(job.config.run.dir, mesh.world(), runtime.place());
   directory.lock_existing();
   core::Trainer trainer(job.config, *device, mesh);
   const Index first = resume(job.config, mesh, trainer, directory);

@@ -43,6 +43,11 @@ int job(Runtime& runtime, int argc, char** argv) {
     const kernels::WorkScope work(device->profile(), "backward", 2);
     const kernels::AtPlace layer(runtime.place().layer, 7);
     device->profile().record(kernels::Phase::attention, {});
+    if (how == "work")  // for many times the limit of those that wait
+      for (int i = 0; i < 40; ++i) {
+        std::this_thread::sleep_for(std::chrono::milliseconds(100));
+        runtime.place().beat();
+      }
     if (how == "kill") ::kill(::getpid(), SIGKILL);
     if (how == "crash") ::raise(SIGSEGV);
     if (how == "stop") ::kill(::getpid(), SIGSTOP);
@@ -157,6 +162,15 @@ TEST(Guard, AHangNamesWhoNeverCameToWhat) {
     EXPECT_EQ(lines(ended.output, self + operation + " for ranks (0-1|1-2).*"), 2) << ended.output;
     EXPECT_EQ(lines(ended.output, text(R"(lorashard: rank 1 \(host [^ ]+\) never entered )", operation, ".*")), 1)
         << ended.output;
+  }
+}
+
+// Whoever waits for a rank that works is in order, be the wait as long as it may.
+TEST(Guard, AWaitForWorkIsNoHang) {
+  for (const int where : {0, 5}) {  // of six ranks on one host the first four decide, and 5 has to ask
+    const Ended ended = run(6, text("work ", where), "LORASHARD_WATCHDOG_S=0.8");
+    EXPECT_EQ(ended.code, 0) << ended.output;
+    EXPECT_EQ(ended.output, "");
   }
 }
 
