@@ -59,7 +59,8 @@ std::string plan_on_hardware(SlurmJob& job, PlannedJob& planned, core::Hardware 
   const core::Plan plan = core::plan_job(planned.request(), hardware);
   job.rank_memory_bytes = plan.peak_bytes_per_rank;
   job.time = planned_time(planned, hardware, plan, valid_is_missing);
-  job.node_memory_bytes = node_memory_bytes(job, plan.host_copy_bytes);
+  // A tensor on its way while loading, the state while it is saved: never both.
+  job.node_memory_bytes = node_memory_bytes(job, std::max(plan.host_copy_bytes, plan.saved_copy_bytes));
   std::string misfit;
   if (!plan.fits()) {
     misfit = verdict_text(hardware, plan);
@@ -75,8 +76,9 @@ std::string plan_on_hardware(SlurmJob& job, PlannedJob& planned, core::Hardware 
 void plan_memory_alone(SlurmJob& job, const PlannedJob& planned) {
   double copy_bytes = 0, peak_bytes = 0;
   for (const core::PlannedRanks& kind : core::plan_memory(planned.request())) {
-    copy_bytes = std::max(copy_bytes, static_cast<double>(kind.host_copy_bytes));
-    peak_bytes = std::max(peak_bytes, static_cast<double>(kind.peak_total_bytes));
+    copy_bytes = std::max(copy_bytes, static_cast<double>(std::max(kind.host_copy_bytes, kind.saved_copy_bytes)));
+    const core::Index copied = job.on_gpus ? 0 : kind.saved_copy_bytes;
+    peak_bytes = std::max(peak_bytes, static_cast<double>(kind.peak_total_bytes + copied));
   }
   job.rank_memory_bytes = peak_bytes + (job.on_gpus ? 0 : kProcess_bytes);
   job.node_memory_bytes = node_memory_bytes(job, copy_bytes * job.place.per_node);

@@ -17,7 +17,9 @@ class RunJob : public Program {
     std::filesystem::create_directories(at("bin"));
     put("srun", "echo srun \"$@\" >> calls\nwhile [[ $1 == --* ]]; do shift; done\nexec \"$@\"\n");
     put("mpirun", "echo mpirun \"$@\" >> calls\nshift 6\nexec \"$@\"\n");  // -np 2 --map-by ppr:1:node --bind-to none
-    put("scontrol", "echo scontrol \"$@\" >> calls\n");
+    put("scontrol",
+        "if [[ $1 == show ]]; then echo \"   StartTime=x EndTime=$(date -d '2 hours' +%Y-%m-%dT%H:%M:%S) Deadline=y\"\n"
+        "else echo scontrol \"$@\" >> calls; fi\n");
     put("lorashard",
         "case $1 in\n launch) echo run ;;\n check) source ./check ;;\n train) mkdir -p run/checkpoints; source ./train "
         ";;\nesac\n");
@@ -56,6 +58,12 @@ TEST_F(RunJob, ChecksTheNodesAndStartsTheRanks) {
   std::filesystem::remove(at("calls"));
   EXPECT_EQ(run_job("--no-check job.ini", "launcher=mpirun").code, 0);
   EXPECT_THAT(calls(), AllOf(HasSubstr("mpirun -np 2 --map-by ppr:1:node --bind-to none "), Not(HasSubstr("check"))));
+}
+
+TEST_F(RunJob, TellsTheProgramWhenItsTimeIsOver) {
+  write_file(at("train"), "echo $(( SLURM_JOB_END_TIME - $(date +%s) ))\n");
+  EXPECT_NEAR(std::atoi(run_job("--no-check job.ini").out.c_str()), 7200, 10);
+  EXPECT_EQ(run_job("--no-check job.ini", "SLURM_JOB_END_TIME=1").out.substr(0, 1), "-") << "Slurm's own wins";
 }
 
 TEST_F(RunJob, ABadNodeStopsTheJob) {
