@@ -3,6 +3,7 @@
 #include <mpi.h>
 
 #include <cstdlib>
+#include <utility>
 
 #include "kernels/error.hpp"
 
@@ -71,6 +72,21 @@ LauncherFault launcher_fault(const Environment& environment, int mpi_size) {
                ", but MPI sees 1 rank: this mpirun is MPICH's or Intel's and does not belong to "
                "the MPI library that the program uses (see ldd, and which mpirun)"),
           hydra.process <= 0};
+}
+
+QuickStart::QuickStart() {
+  for (const char* place : {"OMPI_COMM_WORLD_SIZE", "PMIX_RANK", "PMIX_NAMESPACE", "PMI_RANK", "PMI_SIZE"})
+    if (std::getenv(place)) return;
+  for (const auto& [name, value] : {std::pair("OMPI_MCA_ess_singleton_isolated", "1"), std::pair("OMPI_MCA_pml", "ob1"),
+                                    std::pair("OMPI_MCA_btl", "self")})
+    if (!std::getenv(name)) {
+      ::setenv(name, value, 1);
+      set_.push_back(name);
+    }
+}
+
+QuickStart::~QuickStart() {
+  for (const char* name : set_) ::unsetenv(name);
 }
 
 void check_launcher(int mpi_size) {

@@ -84,7 +84,10 @@ Runtime::Runtime(int& argc, char**& argv) : state_(std::make_unique<State>()) {
   setenv("CUDA_DEVICE_MAX_CONNECTIONS", "32", 0);
   // All MPI calls come from the main thread; OpenMP threads and the watchdog make none (but for MPI_Abort).
   int provided = 0;
-  MPI_Init_thread(&argc, &argv, MPI_THREAD_FUNNELED, &provided);
+  {
+    const QuickStart alone;
+    MPI_Init_thread(&argc, &argv, MPI_THREAD_FUNNELED, &provided);
+  }
   if (provided < MPI_THREAD_FUNNELED) fail(Failure::communication, "this MPI library does not support threads");
   MPI_Comm_rank(MPI_COMM_WORLD, &state_->rank);
   MPI_Comm_size(MPI_COMM_WORLD, &state_->size);

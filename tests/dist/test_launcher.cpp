@@ -1,6 +1,8 @@
 // Which environments of a process that MPI believes to be alone are at fault, and which are not.
 #include <gtest/gtest.h>
 
+#include <cstdlib>
+
 #include <map>
 
 #include "dist/launcher.hpp"
@@ -89,6 +91,27 @@ TEST(Launcher, OneRankOfMpirunInsideAStep) {
 TEST(Launcher, NothingSaidOrNonsense) {
   EXPECT_EQ(fault_of({}).line, "");
   EXPECT_EQ(fault_of({{"OMPI_COMM_WORLD_SIZE", "many"}, {"SLURM_STEP_ID", "0x"}, {"SLURM_PROCID", ""}}).line, "");
+}
+
+// What is set for MPI_Init is gone after it, and what the user set stays.
+TEST(QuickStart, LeavesNothingBehind) {
+  for (const char* name : {"OMPI_COMM_WORLD_SIZE", "PMIX_RANK", "PMIX_NAMESPACE", "PMI_RANK", "PMI_SIZE"}) ::unsetenv(name);
+  ::unsetenv("OMPI_MCA_pml");
+  ::setenv("OMPI_MCA_btl", "self,tcp", 1);
+  {
+    const QuickStart alone;
+    EXPECT_STREQ(std::getenv("OMPI_MCA_pml"), "ob1");
+    EXPECT_STREQ(std::getenv("OMPI_MCA_btl"), "self,tcp");
+  }
+  EXPECT_EQ(std::getenv("OMPI_MCA_pml"), nullptr);
+  EXPECT_STREQ(std::getenv("OMPI_MCA_btl"), "self,tcp");
+  ::setenv("PMIX_RANK", "0", 1);
+  {
+    const QuickStart ranked;
+    EXPECT_EQ(std::getenv("OMPI_MCA_pml"), nullptr) << "a rank among others";
+  }
+  ::unsetenv("PMIX_RANK");
+  ::unsetenv("OMPI_MCA_btl");
 }
 
 }  // namespace
