@@ -1,3 +1,4 @@
+// Longer than most: what a guardian hears, sees and does is one state machine, and reads as one.
 #include "dist/guardian.hpp"
 
 #include <poll.h>
@@ -13,13 +14,12 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
-#include <fstream>
 #include <new>
 #include <optional>
 #include <set>
-#include <sstream>
 
 #include "dist/hang_report.hpp"
+#include "dist/processes.hpp"
 
 namespace lorashard::dist {
 
@@ -43,31 +43,6 @@ pid_t child_of_handlers = 0;
 void pass_on(int signal) {
   if (signal == SIGTERM) passed_on = signal;
   if (signal != SIGINT) ::kill(child_of_handlers, signal);  // a terminal sends that one to both
-}
-
-void print_line(const std::string& line) {
-  const std::string whole = line + "\n";
-  [[maybe_unused]] const ssize_t written = ::write(STDERR_FILENO, whole.data(), whole.size());
-}
-
-// A field of /proc/<pid>/stat, numbered as in proc(5), from 3 on: those behind the name in brackets.
-std::string stat_field(pid_t process, int number) {
-  std::ifstream file(text("/proc/", process, "/stat"));
-  std::string line, field;
-  std::getline(file, line);
-  std::istringstream fields(line.substr(std::min(line.rfind(')'), line.size() - 1) + 1));
-  for (int i = 3; i <= number; ++i) fields >> field;
-  return fields ? field : "";
-}
-
-bool is_stopped(pid_t process) { return stat_field(process, 3) == "T"; }
-std::string birth_of(pid_t process) { return stat_field(process, 22); }
-
-bool is_launcher(pid_t process) {
-  std::string name;
-  std::ifstream(text("/proc/", process, "/comm")) >> name;
-  const char* const known[] = {"mpirun", "mpiexec", "orterun", "prterun", "orted", "prted"};
-  return std::find(std::begin(known), std::end(known), name) != std::end(known);
 }
 
 class Guardian {
@@ -111,7 +86,6 @@ class Guardian {
   bool lowest_alive() const;
   std::vector<std::string> verdict();
   int end_rank(int code);
-  void end_launcher_later() const;
 
   GuardedMemory& memory_;
   const GuardianWire& wire_;
@@ -154,7 +128,8 @@ void Guardian::hear(const GuardianWord& word) {
   seen.limit_s = word.limit_s;
   seen.state = word.state;
   heard_s_[word.rank] = now_s_;
-  if (word.kind == GuardianWord::Kind::asks) wire_.send(memory_.peers()[word.rank], word_of(GuardianWord::Kind::alive, 0));
+  if (word.kind == GuardianWord::Kind::asks)
+    wire_.send(memory_.peers()[word.rank], word_of(GuardianWord::Kind::alive, 0));
   if (word.kind == GuardianWord::Kind::stalled) begin_hang("");
   if (word.kind == GuardianWord::Kind::ending && !ending_s_) {
     ending_s_ = now_s_;
@@ -316,21 +291,8 @@ int Guardian::end_rank(int code) {
   ::kill(child_, SIGKILL);
   // A process that waits for a file system that is gone cannot be killed; the job ends without it.
   for (int i = 0; i < 100 && ::waitpid(child_, nullptr, WNOHANG) == 0; ++i) ::usleep(20'000);
-  if (under_mpirun_ && ::getppid() == launcher_) end_launcher_later();
+  if (under_mpirun_ && ::getppid() == launcher_) end_launcher_later(launcher_, kLauncher_s);
   return code;
-}
-
-// mpirun that has lost the way to another host waits for it for ever, and does not listen to SIGTERM either.
-void Guardian::end_launcher_later() const {
-  const std::string born = birth_of(launcher_);
-  if (::fork() != 0) return;
-  ::setsid();
-  for (int descriptor = 0; descriptor < 3; ++descriptor) ::close(descriptor);  // its readers wait for their end
-  constexpr int kLooks = 50;
-  const auto look_us = static_cast<useconds_t>(kLauncher_s * 1e6 / kLooks);
-  for (int i = 0; i < kLooks && birth_of(launcher_) == born; ++i) ::usleep(look_us);
-  if (is_launcher(launcher_) && birth_of(launcher_) == born) ::kill(launcher_, SIGKILL);
-  ::_exit(0);
 }
 
 void handle_signals(pid_t child) {
@@ -352,8 +314,7 @@ bool wanted() {
 
 GuardedMemory& start_guardian(double limit_s) {
   const std::size_t bytes = sizeof(GuardedMemory) + GuardedMemory::kMostRanks * sizeof(GuardianAddress);
-  void* const pages =
-      ::mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  void* const pages = ::mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
   if (pages == MAP_FAILED)
     kernels::fail(Failure::memory, text("cannot map ", bytes, " bytes to share with the guardian"));
   GuardedMemory& memory = *new (pages) GuardedMemory;

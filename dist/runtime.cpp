@@ -16,6 +16,7 @@
 #include "dist/launcher.hpp"
 #include "dist/mpi_communicator.hpp"
 #include "dist/nccl_communicator.hpp"
+#include "dist/processes.hpp"
 
 namespace lorashard::dist {
 
@@ -25,8 +26,8 @@ using kernels::text;
 
 namespace {
 
-// Long enough for what has never been measured: a first step, one tensor of a base, a file brought to a slow disk. Of one
-// rank nobody waits for it.
+// Long enough for what has never been measured: a first step, one tensor of a base, a file brought to a slow disk. Of
+// one rank nobody waits for it.
 constexpr double kPatient_s = 600;
 
 // LORASHARD_WATCHDOG_S: seconds without any progress before the job is ended; 0 never ends it.
@@ -46,9 +47,6 @@ std::string host_name() {
   MPI_Get_processor_name(buffer, &length);
   return std::string(buffer, static_cast<std::size_t>(length));
 }
-
-// One write, so that lines of several ranks do not mix.
-void print_line(const std::string& line) { std::fputs((line + "\n").c_str(), stderr); }
 
 }  // namespace
 
@@ -82,7 +80,7 @@ Runtime::Runtime(int& argc, char**& argv) : state_(std::make_unique<State>()) {
   // CUDA reads it when it starts. Streams share 8 hardware queues otherwise, and two streams in one queue wait for each
   // other; a rank has up to 10 (see nccl_communicator.cpp).
   setenv("CUDA_DEVICE_MAX_CONNECTIONS", "32", 0);
-  // All MPI calls come from the main thread; OpenMP threads and the watchdog make none (but for MPI_Abort).
+  // All MPI calls come from the main thread; those of OpenMP and of a save make none.
   int provided = 0;
   {
     const QuickStart alone;
@@ -203,7 +201,8 @@ struct Ending {
 
 // One line: who, what and where in its work.
 std::string line_of(const Runtime& runtime, const char* program, const std::string& what, const std::string& at) {
-  return text(program, ": rank ", runtime.rank(), " (host ", runtime.host(), "): ", what, at.empty() ? "" : "; in ", at);
+  return text(program, ": rank ", runtime.rank(), " (host ", runtime.host(), "): ", what, at.empty() ? "" : "; in ",
+              at);
 }
 
 Ending ending_of(const Runtime& runtime, const char* program, const kernels::Error& error, const std::string& at) {
