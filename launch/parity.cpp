@@ -12,6 +12,7 @@
 #include "core/tensor_table.hpp"
 #include "core/text_file.hpp"
 #include "launch/parity_page.hpp"
+#include "launch/planned_job.hpp"
 #include "launch/subcommands.hpp"
 #include "launch/synthetic_tokens.hpp"
 #include "launch/together.hpp"
@@ -53,6 +54,7 @@ ParityHeader header_of(const Arguments& arguments, const dist::Runtime& runtime)
     fail(Failure::configuration, "device.kind: found meta, expected host or cuda: there is nothing to compare on meta");
   ParityHeader header;
   header.steps = steps_of(arguments);
+  if (!arguments.has("full")) leave_out_missing_files(config);
   header.run = make_job(std::move(config), runtime.size());
   header.asked = header.run.config;
   core::Config& run = header.run.config;

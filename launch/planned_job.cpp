@@ -13,17 +13,21 @@ using kernels::fail;
 using kernels::Failure;
 using kernels::text;
 
-PlannedJob::PlannedJob(core::Config config, int ranks) {
+void leave_out_missing_files(core::Config& config) {
   if (!config.model.base.empty() && !fs::exists(config.model.base)) {
     if (config.model.shape.layers == 0)
       fail(Failure::configuration, text("model.base: found ", core::in_quotes(config.model.base),
                                         ", which is not there; expected the file, or model.layers, width, heads, vocab "
-                                        "and context to plan without it"));
+                                        "and context to do without it"));
     config.model.base.clear();
   }
   if (!fs::exists(config.data.train)) config.data.train.clear();
   for (const std::string& path : valid_paths(config))
     if (!fs::exists(path)) config.data.valid.clear();
+}
+
+PlannedJob::PlannedJob(core::Config config, int ranks) {
+  leave_out_missing_files(config);
   job_ = make_job(std::move(config), ranks);
   if (job_.config.data.train.empty()) {
     tokens_ = std::make_unique<SyntheticTokens>(job_.config.model.shape.vocab, job_.config.data.length, 1);

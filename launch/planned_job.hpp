@@ -11,6 +11,10 @@ namespace lorashard::launch {
 
 class SyntheticTokens;
 
+// Takes out of a job the files that are not there, for what needs no more than its extents. Throws
+// Failure::configuration when the base is missing and the job does not say what it is.
+void leave_out_missing_files(core::Config& config);
+
 // Checks the job for `ranks` ranks. Where the base is not there the extents in the job stand for it; where the tokens
 // are not there, random ones do.
 class PlannedJob {
