@@ -1,5 +1,6 @@
 // How a trainer's state becomes files and comes back: checkpoints, exported bases, initial adapters, and whole values
-// for tests and certificates. All in global coordinates.
+// for tests and certificates. All in global coordinates. Longer than most: saving and loading are twins, and are read side
+// by side.
 #include <algorithm>
 #include <map>
 

@@ -1,3 +1,5 @@
+// Longer than most for the reasons on its first page.
+//
 // A verb is a NCCL call on a stream of its own, tied into the device's stream by two events: it begins behind what the
 // device's stream held when the verb was called, and the device's stream goes on behind its end - at once for a verb in
 // line, at wait() for one that was started. The host never waits here.

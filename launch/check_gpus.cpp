@@ -68,8 +68,7 @@ double pair_bytes_per_s(kernels::Device& device, MPI_Comm comm) {
     device.synchronize();
     seconds.push_back(std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count());
   }
-  std::nth_element(seconds.begin(), seconds.begin() + 2, seconds.end());
-  return sizeof(float) * kCount / seconds[2];
+  return sizeof(float) * kCount / median(std::move(seconds));
 }
 
 // The fault of the lowest rank of `local` that has one; "" when none has. Collective over it.

@@ -25,11 +25,6 @@ namespace {
 constexpr double kPatience_s = 60;
 constexpr int kTag = 1;
 
-double median(std::vector<double> values) {
-  std::nth_element(values.begin(), values.begin() + static_cast<std::ptrdiff_t>(values.size() / 2), values.end());
-  return values[values.size() / 2];
-}
-
 struct Leaders {
   MPI_Comm comm = MPI_COMM_NULL;
   int node = 0, nodes = 1;

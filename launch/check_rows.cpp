@@ -19,13 +19,6 @@ constexpr double kMostSkew_ms = 100;
 using Rows = std::vector<NodeRow>;
 using Faults = std::vector<std::vector<std::string>>;
 
-double median(std::vector<double> values) {
-  if (values.empty()) return 0;
-  std::sort(values.begin(), values.end());
-  const std::size_t middle = values.size() / 2;
-  return values.size() % 2 ? values[middle] : (values[middle - 1] + values[middle]) / 2;
-}
-
 // Of values that are as frequent, the one that is better by `better`; without it the first in the table.
 template <class Value>
 Value most_common(const std::vector<Value>& values,
@@ -125,6 +118,13 @@ void judge_memory_and_folder(const Rows& rows, Faults& faults) {
 }
 
 }  // namespace
+
+double median(std::vector<double> values) {
+  if (values.empty()) return 0;
+  std::sort(values.begin(), values.end());
+  const std::size_t middle = values.size() / 2;
+  return values.size() % 2 ? values[middle] : (values[middle - 1] + values[middle]) / 2;
+}
 
 std::vector<std::vector<std::string>> judge(const std::vector<NodeRow>& rows) {
   Faults faults(rows.size());

@@ -24,6 +24,9 @@ struct NodeRow {
   std::string folder;  // "yes": as the first node sees it, or what was seen instead
 };
 
+// Of two in the middle their mean; 0 of none.
+double median(std::vector<double> values);
+
 boost::json::object row_json(const NodeRow& row);
 NodeRow row_from(const boost::json::object& json);  // what row_json made
 
