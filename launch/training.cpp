@@ -100,7 +100,6 @@ class Steps {
   RunEnd run();
 
  private:
-  void begin_step();
   std::optional<core::StepReport> end_step();
   void not_finite(const core::NotFinite& error);
   void note(const core::StepReport& report, double seconds);
@@ -159,7 +158,10 @@ void Steps::not_finite(const core::NotFinite& error) {
     trainer_.skip_step();
     return;
   }
-  if (!found.in_state) outside_steps(session_, [&] { session_.saver.save_beside_others(); });
+  if (found.in_state)
+    finish_save();  // one that is on its way is of a state before that
+  else
+    outside_steps(session_, [&] { session_.saver.save_beside_others(); });
   const std::string kept =
       found.in_state ? "; the last checkpoint is from before that"
                      : "; the state before it is saved as " + session_.directory.checkpoint(trainer_.steps_done());
