@@ -76,7 +76,7 @@ Activation Block::attend(const Activation& qkv, const Microbatch& microbatch, Te
   if (log_sum) *log_sum = Tensor(context_.device, ActivationKind::attention, DType::f32, shape.heads, shape.rows());
   kernels::attention(context_.device, kernels::AttentionForward{shape, in.q, in.k, in.v, out,
                                                                 log_sum ? log_sum->view() : Matrix{}});
-  context_.look(name_ + ".attention", out, microbatch, 0);
+  context_.look(name_, ".attention", out, microbatch, 0);
   return {std::move(out), dist::ParallelState::cut};
 }
 
@@ -165,7 +165,7 @@ void Block::backward_attention(Activation& dy, const Microbatch& microbatch, Blo
   const Fused<Matrix> out(shape, dqkv.data);
   kernels::attention(context_.device, kernels::AttentionBackward{shape, in.q, in.k, in.v, saved.attended.data, saved.log_sum,
                                                                  d.data, out.q, out.k, out.v});
-  context_.look(name_ + ".attention.qkv", dqkv.data, microbatch, 0);
+  context_.look(name_, ".attention.qkv", dqkv.data, microbatch, 0);
   d.data.reset();
   saved.qkv.data.reset();
   saved.attended.data.reset();

@@ -8,6 +8,8 @@
 
 #include <algorithm>
 #include <optional>
+#include <string>
+#include <string_view>
 
 #include "core/config.hpp"
 #include "core/first_not_finite.hpp"
@@ -45,10 +47,13 @@ struct Context {
   // A gradient of a value that all tensor ranks hold alike is complete on each of them unless rows are split: then just
   // one of them may hand it to the sum.
   bool adds_whole_gradients() const { return splits_rows() || tensor_rank() == 0; }
-  // Shows the finder `values` of the layer in hand (or `layer`), whose first row is row `first_row` of the microbatch.
-  void look(const std::string& tensor, ConstMatrix values, const Microbatch& microbatch, Index first_row,
-            std::optional<Index> layer = {}) const {
-    if (finder) finder->look(tensor, layer.value_or(device.profile().place().layer), values, &microbatch, first_row);
+  // Shows the finder `values` of the layer in hand (or `layer`), whose first row is row `first_row` of the microbatch. Their
+  // name, `owner` and `part` together, is made only for a finder: this stands in every layer's way.
+  void look(std::string_view owner, std::string_view part, ConstMatrix values, const Microbatch& microbatch,
+            Index first_row, std::optional<Index> layer = {}) const {
+    if (finder)
+      finder->look(std::string(owner).append(part), layer.value_or(device.profile().place().layer), values, &microbatch,
+                   first_row);
   }
 };
 

@@ -34,7 +34,7 @@ Activation Embedding::forward(const Microbatch& microbatch) const {
                      kernels::EmbeddingForward{microbatch.ids, table_, first_, sum.view().row_range(0, rows)});
   Activation x = reduce_to_residual(context_, {std::move(sum), ParallelState::partial});
   kernels::add_positions(context_.device, positions_, part.first, microbatch.length, x.data.view().row_range(0, part.count));
-  context_.look("embedding", x.data.view().row_range(0, part.count), microbatch, part.first);
+  context_.look("embedding", "", x.data.view().row_range(0, part.count), microbatch, part.first);
   if (context_.activation == DType::f32) return x;
   Tensor rounded(context_.device, ActivationKind::residual, context_.activation, x.data.rows(), x.data.cols());
   kernels::copy(context_.device, x.data, rounded);
@@ -105,7 +105,7 @@ void Head::chunk(ConstMatrix h, kernels::Labels labels, const Microbatch& microb
   const auto workspace = [&](Index cols) { return Tensor(device, Category::workspace, DType::f32, h.rows, cols); };
   Tensor logits = workspace(table_.rows), maximum = workspace(1), sums = workspace(3), losses = workspace(1);
   kernels::gemm(device, {.a = h, .b = table_, .c = logits, .transpose_b = true});
-  context_.look("logits", logits, microbatch, to.first_row, context_.shape.layers);
+  context_.look("logits", "", logits, microbatch, to.first_row, context_.shape.layers);
   kernels::shard_maximum(device, logits, maximum);
   context_.mesh.tensor().all_reduce(maximum, dist::Reduction::maximum);
   kernels::shard_sums(device, {logits, labels, first_, maximum, sums});
@@ -114,7 +114,7 @@ void Head::chunk(ConstMatrix h, kernels::Labels labels, const Microbatch& microb
                                       .smoothing = microbatch.training ? context_.label_smoothing : 0.0f,
                                       .scale = microbatch.loss_scale, .maximum = maximum, .sums = sums,
                                       .losses = losses, .gradient = to.gradient});
-  context_.look("loss", losses, microbatch, to.first_row, context_.shape.layers);
+  context_.look("loss", "", losses, microbatch, to.first_row, context_.shape.layers);
   // Rounded to the type of what it meets next, so that both products run in that type.
   Tensor rounded;
   if (to.gradient && context_.activation != DType::f32) {

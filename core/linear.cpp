@@ -155,7 +155,7 @@ Activation Linear::forward(const Activation& x, const Microbatch& microbatch, Te
     multiply_forward(whole.rows(), y, product);
   }
   if (!pairs_.empty() && !pairs_cover_) project_up(ConstMatrix(projected).row_range(0, rows), y, y);
-  context_.look(name_, y, microbatch, 0);
+  context_.look(name_, "", y, microbatch, 0);
   if (u) *u = std::move(projected);
   return {std::move(y), ParallelState::cut};
 }
@@ -183,7 +183,7 @@ Activation Linear::forward(const Activation& x, const Activation& residual, cons
   kernels::add_residual(context_.device, ConstMatrix(branch.data).row_range(0, own),
                         ConstMatrix(residual.data).row_range(0, own), bias_, sum.view().row_range(0, own));
   if (sum.rows() > own) kernels::fill(context_.device, sum.view().row_range(own, sum.rows() - own), 0);
-  context_.look(name_, sum.view().row_range(0, own), microbatch, row_part(context_, rows).first);
+  context_.look(name_, "", sum.view().row_range(0, own), microbatch, row_part(context_, rows).first);
   return {std::move(sum), residual.state};
 }
 
@@ -198,7 +198,7 @@ Activation Linear::add_to_residual(const Activation& x, const Activation& residu
     if (u) *u = std::move(projected);
   }
   multiply_forward(x.data, y, {.bias = bias_, .addend = pairs_.empty() ? ConstMatrix(residual.data) : ConstMatrix(y)});
-  context_.look(name_, y, microbatch, 0);
+  context_.look(name_, "", y, microbatch, 0);
   return {std::move(y), residual.state};
 }
 

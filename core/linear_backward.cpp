@@ -93,7 +93,7 @@ Activation Linear::backward_row(const Backward& args, const Microbatch& microbat
   if (!args.wants_input_gradient) return {};
   Tensor dx(context_.device, ActivationKind::gradient, context_.activation, rows, in_.local_extent());
   input_gradient(whole.rows(), du, microbatch, dx, args.before_gelu);
-  context_.look(name_ + " input", dx, microbatch, 0);
+  context_.look(name_, " input", dx, microbatch, 0);
   return {std::move(dx), ParallelState::cut};
 }
 
@@ -130,7 +130,7 @@ Activation Linear::backward_column(const Backward& args, const Microbatch& micro
     add_adapter_gradient(ConstMatrix(du).row_range(0, part.count), microbatch, part.first,
                          reduced.data.view().row_range(0, part.count));
   }
-  context_.look(name_ + " input", reduced.data.view().row_range(0, part.count), microbatch, part.first);
+  context_.look(name_, " input", reduced.data.view().row_range(0, part.count), microbatch, part.first);
   return reduced;
 }
 

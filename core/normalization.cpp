@@ -28,7 +28,7 @@ Activation Norm::forward(const Activation& x, const Microbatch& microbatch, Tens
   kernels::layer_norm(context_.device,
                       kernels::LayerNormForward{ConstMatrix(x.data).row_range(0, part.count), weight_, bias_,
                                                 context_.shape.norm_eps, y.view().row_range(0, part.count), own_statistics});
-  context_.look(name_, y.view().row_range(0, part.count), microbatch, part.first);
+  context_.look(name_, "", y.view().row_range(0, part.count), microbatch, part.first);
   return {std::move(y), x.state};
 }
 

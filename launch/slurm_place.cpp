@@ -27,7 +27,7 @@ int node_limit(const Arguments& arguments, bool on_gpus, const core::Hardware* h
   return hardware->cards_per_node;
 }
 
-// A rank on a GPU: the main thread, the watchdog, NCCL's helpers, and one for the files.
+// A rank on a GPU: the main thread, the guardian, NCCL's helpers, and one for the files.
 constexpr int kCoresBesideAGpu = 4;
 
 int cpus_of_rank(const core::Config& config, const Arguments& arguments, const core::Hardware* hardware, bool on_gpus,
