@@ -24,6 +24,12 @@ void gelu(Device& device, ConstMatrix x, Matrix y);
 // dx = dy * gelu'(x). dx may be dy.
 void gelu_backward(Device& device, ConstMatrix x, ConstMatrix dy, Matrix dx);
 
+// y (M,F) = silu(gate) * up, where gate and up are the left and the right half of gate_up (M, 2F): Shazeer 2020 (arXiv
+// 2002.05202), section 2.
+void swiglu(Device& device, ConstMatrix gate_up, Matrix y);
+// dgate_up (M, 2F) from dy (M,F). dgate_up may be gate_up.
+void swiglu_backward(Device& device, ConstMatrix gate_up, ConstMatrix dy, Matrix dgate_up);
+
 // db (1,N) f32 += column sums of dy (M,N), rows summed in a fixed order that does not depend on threads.
 void bias_gradient(Device& device, ConstMatrix dy, Matrix db);
 

@@ -1,4 +1,5 @@
-// LayerNorm over the last axis: Ba, Kiros, Hinton 2016 (arXiv 1607.06450). Statistics in fp32.
+// Norms over the last axis: LayerNorm, Ba, Kiros, Hinton 2016 (arXiv 1607.06450), and RMSNorm, Zhang and Sennrich 2019
+// (arXiv 1910.07467). Statistics in fp32.
 #pragma once
 
 #include "kernels/device.hpp"
@@ -29,5 +30,29 @@ struct LayerNormBackward {
   Matrix dweight, dbias;
 };
 void layer_norm(Device& device, const LayerNormBackward& args);
+
+// y (M, G C) = x * rstd * weight, where rstd = 1/sqrt(mean of x^2 + eps) of each group of C columns: G groups a row, one
+// for a norm of the residual stream, the heads for a norm of queries or keys. weight (1,C); statistics (M,G) f32 get
+// rstd, and may be empty when no gradient needs them. Element types and strides as above; y may be x.
+struct RmsNormForward {
+  ConstMatrix x;
+  ConstMatrix weight;
+  float eps = 1e-5f;
+  Matrix y;
+  Matrix statistics;
+};
+void rms_norm(Device& device, const RmsNormForward& args);
+
+// The same as LayerNormBackward. dx may be dy. dweight (1,C) f32 is added to, over rows and groups; empty when frozen.
+struct RmsNormBackward {
+  ConstMatrix x;
+  ConstMatrix statistics;
+  ConstMatrix weight;
+  ConstMatrix dy;
+  Matrix dx;
+  bool accumulate = false;
+  Matrix dweight;
+};
+void rms_norm(Device& device, const RmsNormBackward& args);
 
 }  // namespace lorashard::kernels
