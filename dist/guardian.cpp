@@ -74,6 +74,7 @@ class Guardian {
   void listen();
   void hear(const GuardianWord& word);
   int ended();
+  std::string where_it_was() const;
   int turn();
   int hang_turn();
   double idle_s() const { return now_s_ - beat_s_; }
@@ -143,7 +144,10 @@ int Guardian::ended() {
   if (::waitpid(child_, &status, WNOHANG) != child_) return -1;
   if (WIFEXITED(status)) {
     const int code = WEXITSTATUS(status);
+    const bool told = code == 0 || memory_.returned || memory_.failure != 0 || ending_s_ || size() == 0;
     if (code != 0 && code != static_cast<int>(Failure::preempted)) tell(GuardianWord::Kind::ending, code, true);
+    // A library that ends the process by itself (libgomp, when it finds no memory).
+    if (!told) print_line(text(self(), "a library ended it with code ", code, where_it_was()));
     return code;
   }
   const int signal = WTERMSIG(status), code = kSignalCode + signal;
@@ -151,11 +155,14 @@ int Guardian::ended() {
   const bool asked = passed_on == SIGTERM && (signal == SIGTERM || signal == SIGKILL);
   if (asked || ending_s_ || memory_.failure != 0 || signal == SIGINT) return ending_s_ ? ending_code_ : code;
   tell(GuardianWord::Kind::ending, code, true);
-  const std::string place = place_text(memory_.state.snapshot()), wait = wait_text(memory_.state.snapshot());
-  const bool nowhere = place.empty() && wait.empty();
-  print_line(text(self(), "ended by signal ", signal, " (", ::strsignal(signal), ")", nowhere ? "" : " in ", wait,
-                  wait.empty() || place.empty() ? "" : ", ", place));
+  print_line(text(self(), "ended by signal ", signal, " (", ::strsignal(signal), ")", where_it_was()));
   return code;
+}
+
+std::string Guardian::where_it_was() const {
+  const std::string place = place_text(memory_.state.snapshot()), wait = wait_text(memory_.state.snapshot());
+  if (place.empty() && wait.empty()) return "";
+  return text(" in ", wait, wait.empty() || place.empty() ? "" : ", ", place);
 }
 
 int Guardian::turn() {

@@ -23,6 +23,7 @@ struct GuardedMemory {
   GuardianAddress own;                // written before the rank starts
   std::atomic<int> rank{0}, size{0};  // size 0: the peers are not known yet
   std::atomic<std::uint64_t> job{0};
+  std::atomic<bool> returned{false};  // the program's work is over: how it ends is its own business
   std::atomic<int> failure{0};        // the rank ends with this code, and says why itself
   // One a rank, filled in once MPI has been started. Behind this struct, in pages that take no memory until then.
   static constexpr int kMostRanks = 1 << 16;

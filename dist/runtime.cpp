@@ -218,7 +218,9 @@ int run_guarded(Runtime& runtime, const char* program, int (*body)(Runtime&, int
   Ending ending;
   const auto at = [&] { return place_text(runtime.state_->guarded->state.snapshot()); };
   try {
-    return body(runtime, argc, argv);
+    const int code = body(runtime, argc, argv);
+    runtime.state_->guarded->returned = true;
+    return code;
   } catch (const kernels::Error& error) {
     ending = ending_of(runtime, program, error, at());
   } catch (const std::bad_alloc&) {
