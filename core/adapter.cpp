@@ -1,10 +1,12 @@
 #include "core/adapter.hpp"
 
 #include <algorithm>
+#include <map>
 #include <utility>
 
 #include "core/adapter_file.hpp"
 #include "core/checkpoint.hpp"
+#include "core/option_values.hpp"
 
 namespace lorashard::core {
 namespace {
@@ -16,11 +18,11 @@ using kernels::text;
 using Table = std::vector<TensorInfo>;
 
 // From the tensors of one layer: all are alike.
-void set_extents(AdapterSpec& spec, const Table& layer) {
-  const TargetPlace place = place_of(spec.target);
-  const TensorInfo& weight = find(layer, text("layers.0.", place.linear, ".weight"));
+void set_place(AdapterSpec& spec, const Family& family, const Table& layer) {
+  spec.place = place_of(family, spec.target);
+  const TensorInfo& weight = find(layer, text("layers.0.", spec.place.linear, ".weight"));
   spec.in = weight.cols;
-  spec.out = place.segment < 0 ? weight.rows : weight.segments[place.segment];
+  spec.out = spec.place.segment < 0 ? weight.rows : weight.segments[spec.place.segment].extent;
 }
 
 std::vector<Index> layers_of(const Config& config) {
@@ -36,24 +38,43 @@ double alpha_of(const AdapterConfig& adapter, Target target) {
   return found == adapter.alpha_of.end() ? adapter.alpha : found->second;
 }
 
+Index rank_of(const AdapterConfig& adapter, Target target) {
+  const auto found = adapter.rank_of.find(target);
+  return found == adapter.rank_of.end() ? adapter.rank : found->second;
+}
+
+// The linear layers of a block that train themselves. One stored matrix does so as a whole.
+std::vector<std::string> full_linears(const AdapterConfig& adapter, const Family& family, const Table& layer_0) {
+  std::map<std::string, std::vector<Target>> parts;
+  std::vector<std::string> linears;
+  for (Target target : adapter.targets) {
+    if (rank_of(adapter, target) != kFullRank) continue;
+    const TargetPlace place = place_of(family, target);
+    std::vector<Target>& have = parts[place.linear];
+    have.push_back(target);
+    const std::size_t all = find(layer_0, text("layers.0.", place.linear, ".weight")).segments.size();
+    if (place.segment < 0 || have.size() == all) linears.push_back(place.linear);
+  }
+  for (const auto& [linear, have] : parts) {
+    if (std::find(linears.begin(), linears.end(), linear) != linears.end()) continue;
+    fail(Failure::configuration, text("adapter.rank: found full for ", text_of(have),
+                                      ", expected it for all parts of ", linear, ", which is one stored matrix"));
+  }
+  return linears;
+}
+
 TrainingPlan plan_of_targets(const Config& config) {
   TrainingPlan plan;
   const Table layer_0 = tensor_table(config.model.shape, 0, 1);
+  const Family& family = family_of(config.model.shape);
+  const std::vector<std::string> full = full_linears(config.adapter, family, layer_0);
   for (Index layer : layers_of(config)) {
+    for (const std::string& linear : full) plan.dense.push_back(text("layers.", layer, ".", linear, ".weight"));
     for (Target target : config.adapter.targets) {
-      const auto found = config.adapter.rank_of.find(target);
-      const Index rank = found == config.adapter.rank_of.end() ? config.adapter.rank : found->second;
-      if (rank == kFullRank) {
-        const TargetPlace place = place_of(target);
-        if (place.segment >= 0) {
-          fail(Failure::configuration, text("adapter.rank: found full for ", name(target),
-                                            ", expected it for qkv: the three are one stored matrix"));
-        }
-        plan.dense.push_back(text("layers.", layer, ".", place.linear, ".weight"));
-        continue;
-      }
+      const Index rank = rank_of(config.adapter, target);
+      if (rank == kFullRank) continue;
       AdapterSpec spec{layer, target, rank, alpha_of(config.adapter, target)};
-      set_extents(spec, layer_0);
+      set_place(spec, family, layer_0);
       plan.adapters.push_back(spec);
     }
   }
@@ -62,9 +83,10 @@ TrainingPlan plan_of_targets(const Config& config) {
 
 TrainingPlan plan_of_foreign(const Config& config) {
   TrainingPlan plan;
+  const Family& family = family_of(config.model.shape);
   for (const AdapterPair& pair : read_adapter(config.adapter.init, config.model.shape)) {
     const double alpha = pair.alpha != 0 ? pair.alpha : alpha_of(config.adapter, pair.target);
-    plan.adapters.push_back({pair.layer, pair.target, pair.rank, alpha, pair.in, pair.out});
+    plan.adapters.push_back({pair.layer, pair.target, pair.rank, alpha, pair.in, pair.out, place_of(family, pair.target)});
   }
   return plan;
 }
@@ -73,12 +95,15 @@ TrainingPlan plan_of_foreign(const Config& config) {
 TrainingPlan plan_of_checkpoint(const Config& config) {
   const CheckpointReader reader(config.adapter.init);
   const Table layer_0 = tensor_table(config.model.shape, 0, 1);
+  const Family& family = family_of(config.model.shape);
+  std::vector<Target> targets = family.targets;
+  targets.insert(targets.end(), family.further_targets.begin(), family.further_targets.end());
   TrainingPlan plan;
   for (Index layer = 0; layer < config.model.shape.layers; ++layer) {
-    for (int t = 0; t < kTargetCount; ++t) {
-      AdapterSpec spec{layer, static_cast<Target>(t), 0, 0};
-      if (spec.target == Target::gate || !reader.has(spec.a_name())) continue;
-      set_extents(spec, layer_0);
+    for (const Target target : targets) {
+      AdapterSpec spec{layer, target, 0, 0};
+      set_place(spec, family, layer_0);
+      if (!reader.has(spec.a_name())) continue;
       for (const CheckpointEntry& entry : reader.entries()) {
         if (entry.name == spec.a_name()) spec.rank = entry.rows;
       }
@@ -96,25 +121,9 @@ TrainingPlan plan_of_checkpoint(const Config& config) {
 
 }  // namespace
 
-TargetPlace place_of(Target target) {
-  switch (target) {
-    case Target::qkv: return {"attention.qkv", -1};
-    case Target::q: return {"attention.qkv", 0};
-    case Target::k: return {"attention.qkv", 1};
-    case Target::v: return {"attention.qkv", 2};
-    case Target::o: return {"attention.o", -1};
-    case Target::up: return {"mlp.up", -1};
-    case Target::down: return {"mlp.down", -1};
-    case Target::gate: break;
-  }
-  fail(Failure::configuration, text("adapter.targets: found ", name(target), ", which this family does not have"));
-}
+std::string AdapterSpec::linear() const { return text("layers.", layer, ".", place.linear); }
 
-std::string AdapterSpec::name() const {
-  const TargetPlace place = place_of(target);
-  const std::string linear = text("layers.", layer, ".", place.linear);
-  return place.segment < 0 ? linear : text(linear, ".", core::name(target));
-}
+std::string AdapterSpec::name() const { return place.segment < 0 ? linear() : text(linear(), ".", core::name(target)); }
 
 bool TrainingPlan::trains(const std::string& tensor) const {
   return everything || std::find(dense.begin(), dense.end(), tensor) != dense.end();

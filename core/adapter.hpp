@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "core/config.hpp"
+#include "core/family.hpp"
 #include "core/tensor_table.hpp"
 
 namespace lorashard::core {
@@ -17,19 +18,15 @@ struct AdapterSpec {
   Index rank = 0;
   double alpha = 0;
   Index in = 0, out = 0;
+  TargetPlace place = {};
+  // The name of the linear layer's weight without its ending: "layers.3.attention.qkv".
+  std::string linear() const;
   std::string name() const;    // "layers.3.attention.qkv.q"
   std::string a_name() const { return name() + ".lora_a"; }
   std::string b_name() const { return name() + ".lora_b"; }
   std::string alpha_name() const { return name() + ".alpha"; }
   float scale() const { return static_cast<float>(alpha / static_cast<double>(rank)); }
 };
-
-// The linear layer a target sits on ("attention.qkv"), and which of its segments: -1 is all of them.
-struct TargetPlace {
-  std::string linear;
-  int segment = -1;
-};
-TargetPlace place_of(Target target);
 
 struct TrainingPlan {
   std::vector<AdapterSpec> adapters;  // by layer, then target

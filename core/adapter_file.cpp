@@ -6,7 +6,8 @@
 #include <map>
 #include <optional>
 
-#include "core/gpt2_modules.hpp"
+#include "core/family.hpp"
+#include "core/foreign_names.hpp"
 #include "core/peft_config.hpp"
 #include "core/quote.hpp"
 #include "core/safetensors.hpp"
@@ -22,7 +23,7 @@ using kernels::text;
 // The two matrices of one module as they lie in the file.
 struct StoredPair {
   Index layer = 0;
-  std::size_t module = 0;  // in gpt2_modules
+  std::size_t module = 0;  // in foreign_modules
   std::string name;        // "transformer.h.2.mlp.c_fc", for patterns and messages
   std::string tensor_a, tensor_b;
 };
@@ -34,19 +35,20 @@ using StoredPairs = std::map<std::pair<Index, std::size_t>, StoredPair>;
 
 // Sorts the tensors of a file into pairs. PEFT's names end in ".weight" and begin with "base_model.model.".
 StoredPairs sort_tensors(const SafeTensors& tensors, const ModelShape& shape, bool peft) {
-  static const boost::regex pattern(
-      R"((?:base_model\.model\.)?((?:transformer\.)?h\.(\d{1,6})\.([a-z_.]+))\.lora_([AB])(\.weight)?)");
-  const auto modules = gpt2_modules(shape);
+  const boost::regex pattern(text(R"((?:base_model\.model\.)?()", foreign_block_pattern(shape),
+                                  R"(([a-z_.]+))\.lora_([AB])(\.weight)?)"));
+  const auto modules = foreign_modules(shape);
   StoredPairs pairs;
   for (const auto& [tensor, entry] : tensors.entries()) {
     boost::smatch match;
     std::size_t module = modules.size();
     if (boost::regex_match(tensor, match, pattern) && match[5].matched == peft)
-      for (module = 0; module < modules.size() && match[3].str() != modules[module].foreign;) ++module;
+      for (module = 0; module < modules.size() && match[3].str() != modules[module].name;) ++module;
     if (module == modules.size())
-      refuse(tensors.path(), text("tensor ", in_quotes(tensor), " is none of a GPT-2 adapter's, expected names like ",
-                                  peft ? "'base_model.model.transformer.h.0.attn.c_attn.lora_A.weight'"
-                                       : "'h.0.attn.c_attn.lora_A' (a PEFT adapter is given as its directory)"));
+      refuse(tensors.path(),
+             text("tensor ", in_quotes(tensor), " is none of an adapter's of family ", shape.family, ", expected names like '",
+                  peft ? "base_model.model." : "", foreign_block(shape, 0), modules[0].name, ".lora_A",
+                  peft ? ".weight'" : "' (a PEFT adapter is given as its directory)"));
     const Index layer = std::stol(match[2].str());
     if (layer >= shape.layers)
       refuse(tensors.path(),
@@ -78,8 +80,8 @@ void check_both(const SafeTensors& tensors, const StoredPair& pair) {
            text(pair.name, ": found only ", in_quotes(pair.tensor_a + pair.tensor_b), ", expected lora_A and lora_B"));
 }
 
-AdapterPair read_peft_pair(const SafeTensors& tensors, const StoredPair& stored, const Gpt2Module& module,
-                           const PeftConfig& config) {
+AdapterPair read_peft_pair(const SafeTensors& tensors, const StoredPair& stored, const ForeignModule& module,
+                           const PeftConfig& config, const ModelShape& shape) {
   AdapterPair pair{stored.layer,
                    module.target,
                    config.rank_of(stored.name),
@@ -92,13 +94,15 @@ AdapterPair read_peft_pair(const SafeTensors& tensors, const StoredPair& stored,
   check_extents(tensors, stored.tensor_b, pair.out, pair.rank);
   pair.a = tensors.read_finite(stored.tensor_a);
   pair.b = tensors.read_finite(stored.tensor_b);
+  const bool rotary = shape.rope.neighbours && (module.target == Target::q || module.target == Target::k);
+  if (rotary) pair.b = halves_to_neighbours(pair.b, pair.rank, shape.head_size());
   return pair;
 }
 
 // loralib's MergedLinear with enable_lora = [True, False, True]: the rows of q, then those of v, in A and in B alike.
 // (Hu et al. 2021, the code published with arXiv 2106.09685.) Other modules carry plain pairs.
 std::vector<AdapterPair> read_loralib_pairs(const SafeTensors& tensors, const StoredPair& stored,
-                                            const Gpt2Module& module) {
+                                            const ForeignModule& module) {
   const auto& b = tensors.entry(stored.tensor_b).extents;
   if (b.size() != 2 || b[1] < 1)
     refuse(tensors.path(),
@@ -135,20 +139,19 @@ bool is_foreign_adapter(const std::string& path) {
 }
 
 std::vector<AdapterPair> read_adapter(const std::string& path, const ModelShape& shape) {
-  if (shape.family != "gpt2") refuse(path, text("adapters of family '", shape.family, "' cannot be read, only gpt2's"));
-  if (shape.kv_heads != shape.heads) refuse(path, "GPT-2 adapters go with a model whose kv_heads are its heads");
   std::error_code ignored;
   const bool peft = fs::is_directory(path, ignored);
+  if (!peft && family_of(shape).rotary) refuse(path, "loralib's files are read for the family gpt2 alone; expected a PEFT directory");
   std::optional<PeftConfig> config;
   if (peft) config.emplace((fs::path(path) / "adapter_config.json").string());
   const SafeTensors tensors = SafeTensors::open(peft ? peft_weights(path) : path);
-  const auto modules = gpt2_modules(shape);
+  const auto modules = foreign_modules(shape);
   std::vector<AdapterPair> pairs;
   for (const auto& [place, stored] : sort_tensors(tensors, shape, peft)) {
     check_both(tensors, stored);
-    const Gpt2Module& module = modules[stored.module];
+    const ForeignModule& module = modules[stored.module];
     if (peft) {
-      pairs.push_back(read_peft_pair(tensors, stored, module, *config));
+      pairs.push_back(read_peft_pair(tensors, stored, module, *config, shape));
     } else {
       for (AdapterPair& pair : read_loralib_pairs(tensors, stored, module)) pairs.push_back(std::move(pair));
     }

@@ -24,7 +24,8 @@ bool is_foreign_adapter(const std::string& path);
 
 // PEFT: adapter_config.json (peft_type LORA, r, lora_alpha, rank_pattern, alpha_pattern, fan_in_fan_out, bias none;
 // what this program does not do - DoRA, rslora's scale is honoured, modules_to_save, ... - is refused by name) and
-// adapter_model.safetensors with "...h.N.attn.c_attn.lora_A.weight" (r, in) and "lora_B.weight" (out, r).
+// adapter_model.safetensors with "...h.N.attn.c_attn.lora_A.weight" (r, in) and "lora_B.weight" (out, r); modules of
+// other families as foreign_names.hpp has them.
 // loralib: "h.N.attn.c_attn.lora_A/B" holds q's rows and then v's; A (2r, in), B (2C, r) become separate q and v pairs.
 // Sorted by (layer, target). Throws Failure::configuration naming file, tensor, found and expected.
 std::vector<AdapterPair> read_adapter(const std::string& path, const ModelShape& shape);

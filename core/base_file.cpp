@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "core/family.hpp"
 #include "core/quote.hpp"
 
 namespace lorashard::core {
@@ -26,6 +27,70 @@ Index extent(const H5File& file, const char* attribute, Index most) {
   return value;
 }
 
+double number(const H5File& file, const char* attribute, double low, double high) {
+  const double value = file.real("/", attribute);
+  if (!(value >= low && value <= high))
+    refuse(file.path(), text(attribute, ": found ", value, ", expected ", low, " to ", high));
+  return value;
+}
+
+bool yes_or_no(const H5File& file, const char* attribute) {
+  const std::int64_t value = file.integer("/", attribute);
+  if (value != 0 && value != 1) refuse(file.path(), text(attribute, ": found ", value, ", expected 0 or 1"));
+  return value == 1;
+}
+
+Index extent_or_none(const H5File& file, const char* attribute, Index most) {
+  const std::int64_t value = file.integer("/", attribute);
+  if (value < 0 || value > most) refuse(file.path(), text(attribute, ": found ", value, ", expected 0 to ", most));
+  return value;
+}
+
+constexpr std::pair<RopeScaling, const char*> kScalings[] = {
+    {RopeScaling::none, "none"}, {RopeScaling::linear, "linear"}, {RopeScaling::llama3, "llama3"}, {RopeScaling::yarn, "yarn"}};
+
+const char* scaling_name(RopeScaling scaling) {
+  for (const auto& [value, name] : kScalings)
+    if (value == scaling) return name;
+  return "";
+}
+
+// What the llama family's members differ in.
+void read_llama(const H5File& file, ModelShape& shape) {
+  constexpr double kLargest = 1e12;
+  shape.own_head_size = extent_or_none(file, "head_size", 1 << 16);
+  shape.qkv_bias = yes_or_no(file, "qkv_bias");
+  shape.qk_norm = yes_or_no(file, "qk_norm");
+  shape.window = extent_or_none(file, "window", 1 << 24);
+  RopeShape& rope = shape.rope;
+  rope.theta = number(file, "rope_theta", 1e-3, kLargest);
+  const std::string scaling = file.text("/", "rope_scaling");
+  const auto found = std::find_if(std::begin(kScalings), std::end(kScalings), [&](const auto& s) { return scaling == s.second; });
+  if (found == std::end(kScalings))
+    refuse(file.path(), text("rope_scaling: found ", in_quotes(scaling), ", expected none, linear, llama3 or yarn"));
+  rope.scaling = found->first;
+  rope.factor = number(file, "rope_factor", 1e-3, kLargest);
+  rope.low = number(file, "rope_low", 1e-9, kLargest);
+  rope.high = number(file, "rope_high", 1e-9, kLargest);
+  rope.attention_factor = number(file, "rope_attention_factor", 0, kLargest);
+  rope.original_context = extent_or_none(file, "rope_original_context", 1 << 24);
+  rope.neighbours = yes_or_no(file, "rope_neighbours");
+}
+
+void write_llama(H5File& file, const ModelShape& shape) {
+  const RopeShape& rope = shape.rope;
+  const std::pair<const char*, Index> whole[] = {{"head_size", shape.own_head_size}, {"qkv_bias", shape.qkv_bias},
+                                                 {"qk_norm", shape.qk_norm},         {"window", shape.window},
+                                                 {"rope_original_context", rope.original_context},
+                                                 {"rope_neighbours", rope.neighbours}};
+  for (const auto& [name, value] : whole) file.set_integer("/", name, value);
+  const std::pair<const char*, double> real[] = {{"rope_theta", rope.theta}, {"rope_factor", rope.factor},
+                                                 {"rope_low", rope.low},     {"rope_high", rope.high},
+                                                 {"rope_attention_factor", rope.attention_factor}};
+  for (const auto& [name, value] : real) file.set_real("/", name, value);
+  file.set_text("/", "rope_scaling", scaling_name(rope.scaling));
+}
+
 ModelShape read_shape(const H5File& file) {
   const std::string format = file.text("/", "format");
   if (format != kFormat) refuse(file.path(), text("format: found ", in_quotes(format), ", expected '", kFormat, "'"));
@@ -40,8 +105,8 @@ ModelShape read_shape(const H5File& file) {
   shape.context = extent(file, "context", 1 << 24);
   const std::int64_t tied = file.integer("/", "tied_head");
   const double eps = file.real("/", "norm_eps");
-  if (shape.family != "gpt2") refuse(file.path(), text("family: found ", in_quotes(shape.family), ", expected 'gpt2'"));
-  if (shape.width % shape.heads != 0)
+  if (family_of(shape).rotary) read_llama(file, shape);
+  if (shape.own_head_size == 0 && shape.width % shape.heads != 0)
     refuse(file.path(), text("heads: found ", shape.heads, ", which does not divide width ", shape.width));
   if (shape.heads % shape.kv_heads != 0)
     refuse(file.path(), text("kv_heads: found ", shape.kv_heads, ", which does not divide heads ", shape.heads));
@@ -54,8 +119,13 @@ ModelShape read_shape(const H5File& file) {
 
 std::string preamble_of(const ModelShape& s) {
   const Digest eps = digest_of(&s.norm_eps, sizeof s.norm_eps);  // its bits, not its digits
-  return text(kFormat, " ", s.family, " ", s.layers, " ", s.width, " ", s.heads, " ", s.kv_heads, " ", s.ffn, " ",
-              s.vocab, " ", s.context, " ", s.tied_head, " ", eps.hex());
+  const std::string common = text(kFormat, " ", s.family, " ", s.layers, " ", s.width, " ", s.heads, " ", s.kv_heads, " ",
+                                  s.ffn, " ", s.vocab, " ", s.context, " ", s.tied_head, " ", eps.hex());
+  if (!family_of(s).rotary) return common;
+  const RopeShape& rope = s.rope;
+  const double numbers[] = {rope.theta, rope.factor, rope.low, rope.high, rope.attention_factor};
+  return text(common, " ", s.own_head_size, " ", s.qkv_bias, " ", s.qk_norm, " ", s.window, " ", scaling_name(rope.scaling), " ",
+              rope.original_context, " ", rope.neighbours, " ", digest_of(numbers, sizeof numbers).hex());
 }
 
 DigestLine read_line(const H5File& file, const TensorInfo& tensor) {
@@ -127,6 +197,7 @@ BaseFileWriter::BaseFileWriter(const std::string& path, const ModelShape& shape,
       {"ffn", shape.ffn},       {"vocab", shape.vocab}, {"context", shape.context}, {"tied_head", shape.tied_head}};
   for (const auto& [name, value] : extents) file->set_integer("/", name, value);
   file->set_real("/", "norm_eps", shape.norm_eps);
+  if (family_of(shape).rotary) write_llama(*file, shape);
 }
 
 void BaseFileWriter::write(const TensorInfo& tensor, const dist::AxisCut& rows, const dist::AxisCut& cols,

@@ -1,8 +1,8 @@
 // The frozen base: one HDF5 dataset per tensor of tensor_table, in global coordinates, each with its digest.
 //
-//   /                attributes: format "lorashard base 1", family, layers, width, heads, kv_heads, ffn, vocab,
-//   context,
-//                    tied_head, norm_eps, digest (of the attributes and all names, extents and tensor digests)
+//   /                attributes: format "lorashard base 1", family, layers, width, heads, kv_heads, ffn, vocab, context,
+//                    tied_head, norm_eps; with family llama head_size, qkv_bias, qk_norm, window and rope_...; digest (of
+//                    the attributes and all names, extents and tensor digests)
 //   /tensors/<name>  (rows, cols) f32 or bf16, attribute digest
 //
 // A finished run of full fine-tuning writes this very format, so its result is the next job's model.base.

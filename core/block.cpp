@@ -1,18 +1,13 @@
 #include "core/block.hpp"
 
-#include "kernels/attention.hpp"
+#include "core/key_value_cache.hpp"
+#include "kernels/elementwise.hpp"
 
 namespace lorashard::core {
 namespace {
 
 using kernels::text;
 using kernels::WorkScope;
-
-kernels::AttentionShape attention_shape(const Context& context, const Microbatch& microbatch) {
-  const int t = context.tensor_size();
-  return {microbatch.sequences, microbatch.length, context.shape.heads / t, context.shape.kv_heads / t,
-          context.shape.head_size()};
-}
 
 // The q, k and v columns of a fused (M, (H + 2 G) D) matrix.
 template <class View>
@@ -26,23 +21,47 @@ struct Fused {
 
 }  // namespace
 
+kernels::AttentionShape heads_of(const Context& context) {
+  const ModelShape& model = context.shape;
+  const Index t = context.tensor_size(), rank = context.tensor_rank();
+  kernels::AttentionShape shape;
+  shape.heads = model.heads / t;
+  shape.group = model.heads / model.kv_heads;
+  shape.skew = rank * shape.heads % shape.group;
+  shape.kv_heads = (shape.skew + shape.heads + shape.group - 1) / shape.group;
+  shape.head_size = model.head_size();
+  shape.window = model.window;
+  return shape;
+}
+
 Activation Block::norm_again(const Norm& norm, const Activation& x, const Microbatch& microbatch) const {
   const WorkScope work(context_.device.profile(), kernels::kAgain);
   return norm.forward(x, microbatch, nullptr);
 }
 
-Block::Block(const Context& context, Parameters& parameters, Index layer, bool input_gradient)
+Block::Block(const Context& context, Parameters& parameters, Index layer, bool input_gradient,
+             const RotaryPositions* positions)
     : context_(context),
+      family_(family_of(context.shape)),
+      layer_(layer),
       name_(text("layers.", layer)),
+      positions_(positions),
       norm1_(context, parameters, text("layers.", layer, ".norm1")),
       qkv_(context, parameters, Linear::Kind::column, layer, text("layers.", layer, ".attention.qkv")),
       o_(context, parameters, Linear::Kind::row, layer, text("layers.", layer, ".attention.o")),
+      heads_(heads_of(context)),
       norm2_(context, parameters, text("layers.", layer, ".norm2")),
-      up_(context, parameters, Linear::Kind::column, layer, text("layers.", layer, ".mlp.up")),
+      up_(context, parameters, Linear::Kind::column, layer,
+          text("layers.", layer, family_.gated ? ".mlp.gate_up" : ".mlp.up")),
       down_(context, parameters, Linear::Kind::row, layer, text("layers.", layer, ".mlp.down")) {
+  if (context.shape.qk_norm) {
+    q_norm_.emplace(context, parameters, name_ + ".attention.q_norm.weight");
+    k_norm_.emplace(context, parameters, name_ + ".attention.k_norm.weight");
+  }
   needs_.input = input_gradient;
   needs_.norm1_output = needs_.input || norm1_.trains();
-  needs_.qkv_output = needs_.norm1_output || qkv_.trains();
+  const bool head_norms_train = q_norm_ && (q_norm_->trains() || k_norm_->trains());
+  needs_.qkv_output = needs_.norm1_output || qkv_.trains() || head_norms_train;
   needs_.o_output = needs_.qkv_output || o_.trains();
   needs_.middle = needs_.o_output;
   needs_.norm2_output = needs_.middle || norm2_.trains();
@@ -51,7 +70,7 @@ Block::Block(const Context& context, Parameters& parameters, Index layer, bool i
 }
 
 bool Block::trains_inside() const {
-  return norm1_.trains() || qkv_.trains() || o_.trains() || norm2_.trains() || up_.trains() || down_.trains();
+  return norm1_.trains() || qkv_.trains() || (q_norm_ && (q_norm_->trains() || k_norm_->trains())) || o_.trains() || norm2_.trains() || up_.trains() || down_.trains();
 }
 
 // Selective recompute leaves out what can be made again from something that is kept anyway.
@@ -69,15 +88,66 @@ Block::Keep Block::what_to_keep() const {
   return keep;
 }
 
+kernels::AttentionShape Block::attention_shape(const Microbatch& microbatch) const {
+  kernels::AttentionShape shape = heads_;
+  shape.batch = microbatch.sequences;
+  shape.length = microbatch.length;
+  return shape;
+}
+
+// Queries and keys as they enter attention: normed, then turned.
+void Block::prepare_heads(Matrix qkv, const Microbatch& microbatch, BlockSaved* saved) const {
+  const Matrix qk = queries_and_keys(qkv);
+  if (q_norm_) {
+    if (saved) {
+      saved->qk = Tensor(context_.device, ActivationKind::attention, context_.activation, qk.rows, qk.cols);
+      kernels::copy(context_.device, qk, saved->qk);
+    }
+    const Index queries = heads_.heads * heads_.head_size;
+    const Matrix q = qk.col_range(0, queries), k = qk.col_range(queries, qk.cols - queries);
+    q_norm_->forward(q, q, saved ? &saved->statistics_q : nullptr);
+    k_norm_->forward(k, k, saved ? &saved->statistics_k : nullptr);
+  }
+  if (positions_) positions_->turn(qk, microbatch, false);
+}
+
+void Block::backward_through_heads(Matrix dqkv, const Microbatch& microbatch, BlockSaved& saved) const {
+  const Matrix d = queries_and_keys(dqkv);
+  if (positions_) positions_->turn(d, microbatch, true);
+  if (!q_norm_) return;
+  const Index queries = heads_.heads * heads_.head_size, keys = d.cols - queries;
+  const ConstMatrix qk = saved.qk;
+  q_norm_->backward(qk.col_range(0, queries), saved.statistics_q, d.col_range(0, queries));
+  k_norm_->backward(qk.col_range(queries, keys), saved.statistics_k, d.col_range(queries, keys));
+  saved.qk.reset();
+  saved.statistics_q.reset();
+  saved.statistics_k.reset();
+}
+
 Activation Block::attend(const Activation& qkv, const Microbatch& microbatch, Tensor* log_sum) const {
-  const auto shape = attention_shape(context_, microbatch);
+  const auto shape = attention_shape(microbatch);
   const Fused<ConstMatrix> in(shape, qkv.data);
   Tensor out(context_.device, ActivationKind::attention, context_.activation, shape.rows(), shape.heads * shape.head_size);
+  if (microbatch.cache) microbatch.cache->keep(layer_, in.k, in.v);
+  if (microbatch.cache && microbatch.cache->stepping()) {
+    attend_to_cache(in.q, microbatch, out);
+    return {std::move(out), dist::ParallelState::cut};
+  }
   if (log_sum) *log_sum = Tensor(context_.device, ActivationKind::attention, DType::f32, shape.heads, shape.rows());
   kernels::attention(context_.device, kernels::AttentionForward{shape, in.q, in.k, in.v, out,
                                                                 log_sum ? log_sum->view() : Matrix{}});
   context_.look(name_, ".attention", out, microbatch, 0);
   return {std::move(out), dist::ParallelState::cut};
+}
+
+// One row for each sequence of the cache.
+void Block::attend_to_cache(ConstMatrix q, const Microbatch& microbatch, Matrix out) const {
+  const KeyValueCache& cache = *microbatch.cache;
+  kernels::AttentionShape shape = heads_;
+  shape.batch = cache.sequences();
+  shape.length = cache.capacity();
+  kernels::attention(context_.device, kernels::AttentionStep{shape, q, cache.keys(layer_), cache.values(layer_),
+                                                             cache.lengths(), out});
 }
 
 Activation Block::attention_branch(const Activation& x, const Microbatch& microbatch, BlockSaved* saved,
@@ -86,6 +156,7 @@ Activation Block::attention_branch(const Activation& x, const Microbatch& microb
   Activation qkv = qkv_.forward(h, microbatch, qkv_.needs_input() && saved ? &saved->u_qkv : nullptr);
   if (keep.h) saved->h = std::move(h);
   h.data.reset();
+  prepare_heads(qkv.data, microbatch, keep.attention ? saved : nullptr);
   Activation attended = attend(qkv, microbatch, keep.attention ? &saved->log_sum : nullptr);
   if (keep.attention) saved->qkv = std::move(qkv);
   qkv.data.reset();
@@ -94,11 +165,32 @@ Activation Block::attention_branch(const Activation& x, const Microbatch& microb
   return x2;
 }
 
-// norm2, up and GELU; what enters the down product.
+// active = silu(gate) * up, or gelu(up).
+void Block::activate(const Activation& up, Activation& active) const {
+  const Index cols = family_.gated ? up.data.cols() / 2 : up.data.cols();
+  active = {Tensor(context_.device, ActivationKind::mlp, context_.activation, up.data.rows(), cols), dist::ParallelState::cut};
+  if (family_.gated) {
+    kernels::swiglu(context_.device, up.data, active.data);
+  } else {
+    kernels::gelu(context_.device, up.data, active.data);
+  }
+}
+
+// norm2, up and its activation; what enters the down product.
 Activation Block::mlp_inner(const Activation& x2, const Microbatch& microbatch, BlockSaved* saved, const Keep& keep) const {
   Activation h2 = norm2_.forward(x2, microbatch, keep.x2 ? &saved->statistics2 : nullptr);
+  Tensor* const u = up_.needs_input() && saved ? &saved->u_up : nullptr;
+  Activation active;
+  if (family_.gated) {
+    Activation up = up_.forward(h2, microbatch, u);
+    if (keep.h2) saved->h2 = std::move(h2);
+    h2.data.reset();
+    activate(up, active);
+    if (keep.up) saved->up = std::move(up);
+    return active;
+  }
   const Linear::Gelu gelu{keep.up ? &saved->up.data : nullptr};
-  Activation active = up_.forward(h2, microbatch, up_.needs_input() && saved ? &saved->u_up : nullptr, gelu);
+  active = up_.forward(h2, microbatch, u, gelu);
   if (keep.up) saved->up.state = active.state;
   if (keep.h2) saved->h2 = std::move(h2);
   return active;
@@ -137,14 +229,17 @@ void Block::backward_mlp(Activation& dy, const Microbatch& microbatch, BlockSave
   Activation active = std::move(saved.active);
   if (down_.needs_input() && active.data.none()) {
     const WorkScope work(context_.device.profile(), kernels::kAgain);
-    active = {Tensor(context_.device, ActivationKind::mlp, context_.activation, saved.up.data.rows(), saved.up.data.cols()),
-              dist::ParallelState::cut};
-    kernels::gelu(context_.device, saved.up.data, active.data);
+    activate(saved.up, active);
   }
-  Activation d = down_.backward({active, saved.u_down, dy, needs_.up_output, &saved.up.data}, microbatch);
+  Activation d = down_.backward({active, saved.u_down, dy, needs_.up_output, family_.gated ? nullptr : &saved.up.data},
+                                microbatch);
   active.data.reset();
   saved.u_down.reset();
   if (!needs_.up_output) return;
+  if (family_.gated) {  // in the place of gate and up
+    kernels::swiglu_backward(context_.device, saved.up.data, d.data, saved.up.data);
+    d = std::move(saved.up);
+  }
   saved.up.data.reset();
 
   Activation h2 = std::move(saved.h2);
@@ -157,7 +252,7 @@ void Block::backward_mlp(Activation& dy, const Microbatch& microbatch, BlockSave
 void Block::backward_attention(Activation& dy, const Microbatch& microbatch, BlockSaved& saved) const {
   Activation d = o_.backward({saved.attended, saved.u_o, dy, needs_.qkv_output}, microbatch);
   if (!needs_.qkv_output) return;
-  const auto shape = attention_shape(context_, microbatch);
+  const auto shape = attention_shape(microbatch);
   Activation dqkv{Tensor(context_.device, ActivationKind::gradient, context_.activation, saved.qkv.data.rows(),
                          saved.qkv.data.cols()),
                   dist::ParallelState::cut};
@@ -166,6 +261,7 @@ void Block::backward_attention(Activation& dy, const Microbatch& microbatch, Blo
   kernels::attention(context_.device, kernels::AttentionBackward{shape, in.q, in.k, in.v, saved.attended.data, saved.log_sum,
                                                                  d.data, out.q, out.k, out.v});
   context_.look(name_, ".attention.qkv", dqkv.data, microbatch, 0);
+  backward_through_heads(dqkv.data, microbatch, saved);
   d.data.reset();
   saved.qkv.data.reset();
   saved.attended.data.reset();

@@ -1,12 +1,22 @@
-// A transformer block of the GPT-2 family: x + o(attention(qkv(norm1 x))), then x + down(gelu(up(norm2 x))).
+// A transformer block: x + o(attention(qkv(norm1 x))), then x + down(f(norm2 x)), where f is gelu(up x) or, in a gated
+// family, silu(gate x) * up x. In a rotary family queries and keys are turned before they meet (and normed before that,
+// where the shape says so).
 //
 // It keeps for its backward pass exactly what a gradient needs, given what trains in it and below it.
 #pragma once
 
+#include <optional>
+
+#include "core/family.hpp"
 #include "core/linear.hpp"
 #include "core/normalization.hpp"
+#include "core/rotary_positions.hpp"
+#include "kernels/attention.hpp"
 
 namespace lorashard::core {
+
+// The heads of this rank, of no rows. Its first key/value head may serve heads of lower ranks as well.
+kernels::AttentionShape heads_of(const Context& context);
 
 // What a block holds between forward and backward, for one microbatch. Tensors that no gradient needs stay empty.
 struct BlockSaved {
@@ -14,7 +24,9 @@ struct BlockSaved {
   Tensor statistics1;
   Activation h;              // norm1's output
   Tensor u_qkv;
-  Activation qkv;            // (M, (H + 2 G) D / t)
+  Activation qkv;            // (M, (H + 2 G) D / t), as attention reads it
+  Tensor qk;                 // (M, (H + G) D / t), before its norm
+  Tensor statistics_q, statistics_k;
   Activation attended;       // (M, H D / t)
   Tensor log_sum;            // (H / t, M)
   Tensor u_o;
@@ -22,15 +34,15 @@ struct BlockSaved {
   Tensor statistics2;
   Activation h2;             // norm2's output
   Tensor u_up;
-  Activation up;             // (M, F / t), before GELU
-  Activation active;         // after GELU
+  Activation up;             // (M, F / t), before GELU; or gate and up, (M, 2 F / t)
+  Activation active;         // (M, F / t), what down multiplies
   Tensor u_down;
 };
 
 class Block {
  public:
-  // `input_gradient`: something below this block trains.
-  Block(const Context& context, Parameters& parameters, Index layer, bool input_gradient);
+  // `input_gradient`: something below this block trains. `positions`: null in a family that is not rotary; outlives it.
+  Block(const Context& context, Parameters& parameters, Index layer, bool input_gradient, const RotaryPositions* positions);
 
   // True when something in this block or below it trains, so that it has a backward pass.
   bool has_backward() const { return needs_.down_output; }
@@ -57,14 +69,30 @@ class Block {
   // Forward again from saved.x, up to what the backward pass needs; the block's output itself is left out.
   void forward_again(const Microbatch& microbatch, BlockSaved& saved) const;
   Activation norm_again(const Norm& norm, const Activation& x, const Microbatch& microbatch) const;
+  void prepare_heads(Matrix qkv, const Microbatch& microbatch, BlockSaved* saved) const;
+  void backward_through_heads(Matrix dqkv, const Microbatch& microbatch, BlockSaved& saved) const;
+  void activate(const Activation& up, Activation& active) const;
   void backward_mlp(Activation& dy, const Microbatch& microbatch, BlockSaved& saved) const;
   void backward_attention(Activation& dy, const Microbatch& microbatch, BlockSaved& saved) const;
   Activation attend(const Activation& qkv, const Microbatch& microbatch, Tensor* log_sum) const;
+  void attend_to_cache(ConstMatrix q, const Microbatch& microbatch, Matrix out) const;
+
+  kernels::AttentionShape attention_shape(const Microbatch& microbatch) const;
+  // The query and key columns of a fused qkv.
+  template <class View>
+  View queries_and_keys(View qkv) const {
+    return qkv.col_range(0, (heads_.heads + heads_.kv_heads) * heads_.head_size);
+  }
 
   const Context& context_;
+  const Family& family_;
+  const Index layer_;
   const std::string name_;
+  const RotaryPositions* const positions_;
   Norm norm1_;
   Linear qkv_, o_;
+  std::optional<HeadNorm> q_norm_, k_norm_;
+  kernels::AttentionShape heads_;  // this rank's, of no rows
   Norm norm2_;
   Linear up_, down_;
   Needs needs_;

@@ -20,7 +20,21 @@ enum class Target { q, k, v, o, up, gate, down, qkv };
 inline constexpr int kTargetCount = 8;
 const char* name(Target target);
 
-// A model's extents: L layers, C width, H heads, G key/value heads, F feed-forward width, V vocabulary, P context.
+// How rotary positions were stretched beyond the context that a model was first trained with: rotary_positions.hpp.
+enum class RopeScaling { none, linear, llama3, yarn };
+struct RopeShape {
+  double theta = 10000;
+  RopeScaling scaling = RopeScaling::none;
+  double factor = 1;             // of the context's length
+  double low = 1, high = 4;      // llama3: low_freq_factor, high_freq_factor; yarn: beta_slow, beta_fast
+  double attention_factor = 0;   // yarn: of queries and keys; 0: 0.1 ln(factor) + 1
+  Index original_context = 0;    // llama3, yarn
+  bool neighbours = false;       // pairs are (2i, 2i + 1) instead of (i, i + D/2)
+  bool operator==(const RopeShape&) const = default;
+};
+
+// A model's extents: L layers, C width, H heads, G key/value heads, F feed-forward width, V vocabulary, P context; and
+// what members of a family (family.hpp) differ in.
 struct ModelShape {
   std::string family = "gpt2";
   Index layers = 0;
@@ -32,7 +46,12 @@ struct ModelShape {
   Index context = 0;
   bool tied_head = true;
   float norm_eps = 1e-5f;
-  Index head_size() const { return width / heads; }
+  Index own_head_size = 0;  // D, where it is not width / heads
+  bool qkv_bias = false;    // llama; gpt2 has all biases
+  bool qk_norm = false;     // an RMSNorm over each head's queries and keys
+  Index window = 0;         // keys that a query sees; 0: all before it
+  RopeShape rope;
+  Index head_size() const { return own_head_size != 0 ? own_head_size : width / heads; }
   bool operator==(const ModelShape&) const = default;
 };
 

@@ -57,6 +57,8 @@ struct Context {
   }
 };
 
+class KeyValueCache;
+
 // One microbatch on its way through the model.
 struct Microbatch {
   Index number = 0;          // of its data rank, in this step
@@ -68,6 +70,8 @@ struct Microbatch {
   bool training = true;      // dropout is on
   kernels::TokenIds ids;     // M, in device memory
   kernels::Labels labels;    // M, in device memory
+  KeyValueCache* cache = nullptr;  // generation: keys and values of what came before, and of what comes
+  kernels::TokenIds positions;     // with a cache, M: where each row stands in its sequence
   Index rows() const { return sequences * length; }
 };
 

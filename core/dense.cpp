@@ -30,7 +30,50 @@ Matrix DenseParameter::value_share() { return value_.view().col_range(share_firs
 
 Matrix DenseParameter::gradient_share() { return reduced_.none() ? gradient_.view() : reduced_.view(); }
 
+std::vector<Matrix> DenseParameter::owned_gradients() {
+  const Matrix all = gradient_share();
+  if (!rows_.overlaps() && !cols_.overlaps()) return {all};
+  const bool by_rows = rows_.overlaps();  // else a vector, one row
+  const Index stride = by_rows ? cols_.local_extent() : 1;
+  const dist::AxisCut own = by_rows ? owned_rows() : owned_cols();
+  std::vector<Matrix> owned;
+  for (const dist::Run& run : own.runs()) {
+    const Index first = std::max(run.local.value * stride, share_first_);
+    const Index end = std::min((run.local.value + run.count) * stride, share_first_ + share_);
+    if (first < end) owned.push_back(all.col_range(first - share_first_, end - first));
+  }
+  return owned;
+}
+
+void DenseParameter::sum_held_alike(const Context& context) {
+  const bool by_rows = rows_.overlaps();
+  if (!by_rows && !cols_.overlaps()) return;
+  Index extent = 0;
+  for (const dist::Segment& s : info_.segments) extent += s.units > 0 ? s.extent : 0;
+  const auto part = [&](Matrix m, Index first, Index count) {
+    return by_rows ? m.row_range(first, count) : m.col_range(first, count);
+  };
+  Tensor sum(context.device, Category::communication, DType::f32, by_rows ? extent : 1, by_rows ? info_.cols : extent);
+  const auto for_each_run = [&](const auto& move) {
+    Index begin = 0, at = 0;  // of the segment in the whole tensor, and in `sum`
+    for (int s = 0; s < static_cast<int>(info_.segments.size()); ++s) {
+      const dist::Segment& segment = info_.segments[s];
+      const dist::Run run = (by_rows ? rows_ : cols_).segment(s);
+      if (segment.units > 0) {
+        move(part(gradient(), run.local.value, run.count), part(sum, at + run.global.value - begin, run.count));
+        at += segment.extent;
+      }
+      begin += segment.extent;
+    }
+  };
+  kernels::fill(context.device, sum, 0.0f);
+  for_each_run([&](Matrix own, Matrix whole) { kernels::copy(context.device, own, whole); });
+  context.mesh.tensor().all_reduce(sum);
+  for_each_run([&](Matrix own, Matrix whole) { kernels::copy(context.device, whole, own); });
+}
+
 void DenseParameter::reduce(const Context& context) {
+  sum_held_alike(context);
   if (reduced_.none()) return;
   const Matrix whole = gradient_.view();
   const Index parts = context.mesh.extents().data;

@@ -16,6 +16,9 @@ class DenseParameter {
   const TensorInfo& info() const { return info_; }
   const dist::AxisCut& row_cut() const { return rows_; }
   const dist::AxisCut& col_cut() const { return cols_; }
+  // What this rank writes to files: where tensor ranks hold rows (or columns) alike, one of them does.
+  dist::AxisCut owned_rows() const { return rows_.owned_part(); }
+  dist::AxisCut owned_cols() const { return cols_.owned_part(); }
   Index count() const { return rows_.local_extent() * cols_.local_extent(); }
   Index share() const { return share_; }  // values of one data rank
 
@@ -31,7 +34,11 @@ class DenseParameter {
   Matrix first_moment() { return first_; }
   Matrix second_moment() { return second_; }
 
-  // Collective over the data axis.
+  // The parts of gradient_share() that count for a total over all ranks.
+  std::vector<Matrix> owned_gradients();
+
+  // Collective over the data axis, and over the tensor axis where its ranks hold parts alike (a key/value head for the
+  // queries of several): each has the gradient of its own use.
   void reduce(const Context& context);
   void gather(const Context& context);
   // A state of this rank's share, whole again on every data rank: (local rows, local cols) in `to`. Collective.
@@ -43,6 +50,8 @@ class DenseParameter {
   Matrix shaped(Tensor& flat) const;
 
  private:
+  void sum_held_alike(const Context& context);
+
   TensorInfo info_;
   dist::AxisCut rows_, cols_;
   Index share_ = 0, share_first_ = 0;

@@ -1,5 +1,6 @@
 #include "core/ends.hpp"
 
+#include "core/family.hpp"
 #include "kernels/elementwise.hpp"
 #include "kernels/gemm.hpp"
 
@@ -19,11 +20,14 @@ Index first_vocabulary_row(const Context& context, const TensorInfo& table) {
 Embedding::Embedding(const Context& context, Parameters& parameters)
     : context_(context),
       table_(parameters.value("embedding.token")),
-      positions_(parameters.value("embedding.position")),
       table_gradient_(parameters.gradient("embedding.token")),
-      positions_gradient_(parameters.gradient("embedding.position")),
-      trains_(parameters.trains("embedding.token") || parameters.trains("embedding.position")),
-      first_(first_vocabulary_row(context, parameters.info("embedding.token"))) {}
+      trains_(parameters.trains("embedding.token")),
+      first_(first_vocabulary_row(context, parameters.info("embedding.token"))) {
+  if (family_of(context.shape).rotary) return;
+  positions_ = parameters.value("embedding.position");
+  positions_gradient_ = parameters.gradient("embedding.position");
+  trains_ = trains_ || parameters.trains("embedding.position");
+}
 
 Activation Embedding::forward(const Microbatch& microbatch) const {
   const Index rows = microbatch.rows();
@@ -33,12 +37,21 @@ Activation Embedding::forward(const Microbatch& microbatch) const {
   kernels::embedding(context_.device,
                      kernels::EmbeddingForward{microbatch.ids, table_, first_, sum.view().row_range(0, rows)});
   Activation x = reduce_to_residual(context_, {std::move(sum), ParallelState::partial});
-  kernels::add_positions(context_.device, positions_, part.first, microbatch.length, x.data.view().row_range(0, part.count));
+  if (!positions_.empty()) add_positions(microbatch, part, x.data);
   context_.look("embedding", "", x.data.view().row_range(0, part.count), microbatch, part.first);
   if (context_.activation == DType::f32) return x;
   Tensor rounded(context_.device, ActivationKind::residual, context_.activation, x.data.rows(), x.data.cols());
   kernels::copy(context_.device, x.data, rounded);
   return {std::move(rounded), x.state};
+}
+
+void Embedding::add_positions(const Microbatch& microbatch, const RowPart& part, Matrix x) const {
+  const Matrix own = x.row_range(0, part.count);
+  if (microbatch.positions.empty())
+    return kernels::add_positions(context_.device, positions_, part.first, microbatch.length, own);
+  Tensor rows(context_.device, Category::workspace, DType::f32, x.rows, x.cols);
+  kernels::embedding(context_.device, kernels::EmbeddingForward{microbatch.positions, positions_, 0, rows});
+  kernels::add(context_.device, rows, own);
 }
 
 void Embedding::backward(const Activation& dx, const Microbatch& microbatch) const {
@@ -63,7 +76,8 @@ Head::Head(const Context& context, Parameters& parameters, bool input_gradient)
 
 // 64 MiB of logits: large enough for the products' speed, small beside everything else of a model with that vocabulary.
 // A trained table's gradient is read and written once a chunk, so there chunks are twice as long.
-Index Head::chunk_rows(Index rows, Index vocab) const {
+Index Head::chunk_rows(Index rows) const {
+  const Index vocab = (context_.shape.vocab + context_.tensor_size() - 1) / context_.tensor_size();  // the widest rank's
   const Index values = (table_gradient_.empty() ? Index{16} : Index{32}) << 20;
   const Index fitting = values / std::max<Index>(vocab, 1) / 32 * 32;
   return std::min(rows, std::max<Index>(fitting, 32));
@@ -83,8 +97,7 @@ Activation Head::forward(Activation x, const Microbatch& microbatch, bool gradie
   }
   {
     const Gathered whole(context_, h.data, rows);
-    const Index widest = (context_.shape.vocab + context_.tensor_size() - 1) / context_.tensor_size();
-    const Index step = chunk_rows(rows, widest);
+    const Index step = chunk_rows(rows);
     for (Index first = 0; first < rows; first += step) {
       const Index count = std::min(step, rows - first);
       chunk(whole.rows().row_range(first, count), microbatch.labels.subspan(first, count), microbatch,
@@ -98,6 +111,28 @@ Activation Head::forward(Activation x, const Microbatch& microbatch, bool gradie
   if (dx.rows() > own) kernels::fill(context_.device, dx.view().row_range(own, dx.rows() - own), 0);
   norm_.backward(x, statistics, reduced, microbatch, dx, true);
   return {std::move(dx), x.state};
+}
+
+Tensor Head::losses(const Activation& x, const Microbatch& microbatch) const {
+  const Index rows = microbatch.rows(), step = chunk_rows(rows);
+  const Activation h = norm_.forward(x, microbatch, nullptr);
+  Tensor all(context_.device, Category::workspace, DType::f32, rows, 1);
+  for (Index first = 0; first < rows; first += step) {
+    const Index count = std::min(step, rows - first);
+    chunk(ConstMatrix(h.data).row_range(first, count), microbatch.labels.subspan(first, count), microbatch,
+          {false, {}, {}, first, all.view().row_range(first, count)});
+  }
+  return all;
+}
+
+Tensor Head::logits(const Activation& x, const Microbatch& microbatch) const {
+  const Activation h = norm_.forward(x, microbatch, nullptr);
+  Tensor all(context_.device, Category::workspace, DType::f32, microbatch.rows(), context_.shape.vocab);
+  if (context_.tensor_size() > 1) kernels::fill(context_.device, all, 0.0f);
+  kernels::gemm(context_.device,
+                {.a = h.data, .b = table_, .c = all.view().col_range(first_, table_.rows), .transpose_b = true});
+  context_.mesh.tensor().all_reduce(all);
+  return all;
 }
 
 void Head::chunk(ConstMatrix h, kernels::Labels labels, const Microbatch& microbatch, const Outcome& to) const {
@@ -126,7 +161,8 @@ void Head::chunk(ConstMatrix h, kernels::Labels labels, const Microbatch& microb
     kernels::gemm(device, {.a = dlogits, .b = h, .c = table_gradient_, .transpose_a = true, .beta = 1.0f});
   }
   if (to.dh.rows > 0) kernels::gemm(device, {.a = dlogits, .b = table_, .c = to.dh});
-  kernels::add_sum(device, losses, to.loss_total);
+  if (!to.loss_total.empty()) kernels::add_sum(device, losses, to.loss_total);
+  if (!to.row_losses.empty()) kernels::copy(device, losses, to.row_losses);
 }
 
 }  // namespace lorashard::core

@@ -17,7 +17,7 @@ Linear::Linear(const Context& context, Parameters& parameters, Kind kind, Index 
     : context_(context),
       name_(name),
       kind_(kind),
-      made_(name.ends_with("mlp.up") ? ActivationKind::mlp : ActivationKind::attention) {
+      made_(name.find(".mlp.") != name.npos ? ActivationKind::mlp : ActivationKind::attention) {
   const TensorInfo& weight = parameters.info(name + ".weight");
   out_ = weight.row_cut(context.tensor_rank(), context.tensor_size());
   in_ = weight.col_cut(context.tensor_rank(), context.tensor_size());
@@ -27,11 +27,13 @@ Linear::Linear(const Context& context, Parameters& parameters, Kind kind, Index 
     dense_value_ = parameters.value(name + ".weight");
     dense_gradient_ = parameters.gradient(name + ".weight");
   }
-  bias_ = parameters.value(name + ".bias");
-  bias_trains_ = parameters.trains(name + ".bias");
-  bias_gradient_ = parameters.gradient(name + ".bias");
+  if (parameters.has(name + ".bias")) {
+    bias_ = parameters.value(name + ".bias");
+    bias_trains_ = parameters.trains(name + ".bias");
+    bias_gradient_ = parameters.gradient(name + ".bias");
+  }
   for (const AdapterSpec& spec : parameters.adapters()) {
-    if (spec.layer == layer && text("layers.", layer, ".", place_of(spec.target).linear) == name) attach(spec, parameters);
+    if (spec.layer == layer && spec.linear() == name) attach(spec, parameters);
   }
   if (pairs_.empty()) return;
   Index covered = 0;
@@ -52,12 +54,12 @@ void Linear::attach(const AdapterSpec& spec, Parameters& parameters) {
   rank_sum_ += spec.rank;
   pair.b = parameters.replicated().value(parameters.adapter_b(spec));
   pair.db = parameters.replicated().gradient(parameters.adapter_b(spec));
-  const int segment = place_of(spec.target).segment;
+  const int segment = spec.place.segment;
   if (segment < 0) {
     for (const dist::Run& run : out_.runs()) pair.pieces.push_back({run.global.value, run.local.value, run.count});
   } else {
     Index before = 0;  // B's rows count from the segment's start
-    for (int s = 0; s < segment; ++s) before += parameters.info(name_ + ".weight").segments[s];
+    for (int s = 0; s < segment; ++s) before += parameters.info(name_ + ".weight").segments[s].extent;
     const dist::Run run = out_.segment(segment);
     if (run.count > 0) pair.pieces.push_back({run.global.value - before, run.local.value, run.count});
   }

@@ -51,9 +51,10 @@ ModelPart::ModelPart(const Context& context, Parameters& parameters, const Train
   }
   const dist::Share layers = layers_of_part(context.shape.layers, part, parts);
   first_layer_ = layers.first;
+  if (family_of(context.shape).rotary) positions_ = std::make_unique<RotaryPositions>(context);
   blocks_.reserve(layers.count);
   for (Index layer = layers.first; layer < layers.first + layers.count; ++layer) {
-    blocks_.emplace_back(context, parameters, layer, below);
+    blocks_.emplace_back(context, parameters, layer, below, positions_.get());
     below = blocks_.back().has_backward();
   }
   if (part == parts - 1) {
@@ -63,16 +64,19 @@ ModelPart::ModelPart(const Context& context, Parameters& parameters, const Train
   has_backward_ = below;
 }
 
-Activation ModelPart::forward(Activation x, const Microbatch& microbatch, Saved* saved, Matrix loss_total) const {
+Activation ModelPart::run_blocks(Activation x, const Microbatch& microbatch, Saved* saved) const {
   if (embedding_) x = embedding_->forward(microbatch);
   if (saved) saved->blocks.resize(blocks_.size());
-  {
-    kernels::AtPlace layer(context_.device.profile().place().layer, -1);
-    for (std::size_t i = 0; i < blocks_.size(); ++i) {
-      layer.move(first_layer_ + static_cast<Index>(i));
-      x = blocks_[i].forward(std::move(x), microbatch, saved ? &saved->blocks[i] : nullptr);
-    }
+  kernels::AtPlace layer(context_.device.profile().place().layer, -1);
+  for (std::size_t i = 0; i < blocks_.size(); ++i) {
+    layer.move(first_layer_ + static_cast<Index>(i));
+    x = blocks_[i].forward(std::move(x), microbatch, saved ? &saved->blocks[i] : nullptr);
   }
+  return x;
+}
+
+Activation ModelPart::forward(Activation x, const Microbatch& microbatch, Saved* saved, Matrix loss_total) const {
+  x = run_blocks(std::move(x), microbatch, saved);
   if (!head_) return x;
   Activation dx = head_->forward(std::move(x), microbatch, saved != nullptr, loss_total);
   if (saved) saved->head_gradient = std::move(dx);

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <functional>
+#include <memory>
 #include <optional>
 
 #include "core/block.hpp"
@@ -34,6 +35,11 @@ class ModelPart {
   // `x` is none on the first part. Returns the part's output, none on the last, which adds to `loss_total` (1,1) f64
   // instead. `saved` null: evaluation.
   Activation forward(Activation x, const Microbatch& microbatch, Saved* saved, Matrix loss_total) const;
+  // The part of forward before the head: `x` as there.
+  Activation run_blocks(Activation x, const Microbatch& microbatch, Saved* saved) const;
+  const Head& head() const { return *head_; }  // of the last part
+  Index first_layer() const { return first_layer_; }
+  Index layer_count() const { return static_cast<Index>(blocks_.size()); }
   // Told of each layer whose gradients of a microbatch are queued, from the top down.
   using LayerDone = std::function<void(Index layer)>;
   // `dy` is none on the last part. Returns the gradient of the part's input, none unless sends_gradient().
@@ -44,6 +50,7 @@ class ModelPart {
   bool input_gradient_, has_backward_;
   Index first_layer_ = 0;
   std::optional<Embedding> embedding_;
+  std::unique_ptr<RotaryPositions> positions_;  // its blocks point to it
   std::vector<Block> blocks_;
   std::optional<Head> head_;
 };

@@ -55,7 +55,7 @@ void Optimizer::add_squares(Matrix total) {
   const bool table_counted_elsewhere = shares_tied_table() && !context_.mesh.first_stage();
   for (DenseParameter& p : parameters_.dense()) {
     if (table_counted_elsewhere && p.info().name == kTable) continue;
-    kernels::add_sum_of_squares(context_.device, p.gradient_share(), total);
+    for (const Matrix& part : p.owned_gradients()) kernels::add_sum_of_squares(context_.device, part, total);
   }
 }
 

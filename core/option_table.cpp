@@ -19,12 +19,41 @@ bool set_rank(Index& rank, const std::string& value) {
 std::string text_of_rank(Index rank) { return rank == kFullRank ? "full" : std::to_string(rank); }
 const char* kRankExpected = "a whole number of at least 1, or full";
 
+void add_rope(std::vector<Option>& table) {
+  const Interval above_zero{.above = true};
+  table.push_back(real(
+      "model.rope_theta", [](auto& c) -> auto& { return c.model.shape.rope.theta; }, above_zero,
+      "base of the rotary positions' frequencies"));
+  table.push_back(words(
+      "model.rope_scaling", [](auto& c) -> auto& { return c.model.shape.rope.scaling; },
+      {{"none", RopeScaling::none}, {"linear", RopeScaling::linear}, {"llama3", RopeScaling::llama3}, {"yarn", RopeScaling::yarn}},
+      "how they were stretched over a longer context"));
+  table.push_back(real(
+      "model.rope_factor", [](auto& c) -> auto& { return c.model.shape.rope.factor; }, above_zero, "how far"));
+  table.push_back(real(
+      "model.rope_low", [](auto& c) -> auto& { return c.model.shape.rope.low; }, above_zero,
+      "llama3: low_freq_factor; yarn: beta_slow"));
+  table.push_back(real(
+      "model.rope_high", [](auto& c) -> auto& { return c.model.shape.rope.high; }, above_zero,
+      "llama3: high_freq_factor; yarn: beta_fast"));
+  table.push_back(real(
+      "model.rope_attention_factor", [](auto& c) -> auto& { return c.model.shape.rope.attention_factor; }, {},
+      "yarn: of queries and keys; 0: 0.1 ln(factor) + 1"));
+  table.push_back(whole(
+      "model.rope_original_context", [](auto& c) -> auto& { return c.model.shape.rope.original_context; }, 0,
+      "llama3, yarn: context before the stretching", "tokens"));
+  table.push_back(flag(
+      "model.rope_neighbours", [](auto& c) -> auto& { return c.model.shape.rope.neighbours; },
+      "turn features 2i and 2i + 1 together, instead of i and i + head_size / 2"));
+}
+
 void add_model(std::vector<Option>& table) {
   table.push_back(line(
       "model.base", [](auto& c) -> auto& { return c.model.base; }, "a file",
       "frozen base (made by import); empty: start from nothing with the extents below"));
   table.push_back(line(
-      "model.family", [](auto& c) -> auto& { return c.model.shape.family; }, "a family", "gpt2"));
+      "model.family", [](auto& c) -> auto& { return c.model.shape.family; }, "a family",
+      "gpt2, or llama (also Mistral, Qwen 2 and 3)"));
   table.push_back(whole(
       "model.layers", [](auto& c) -> auto& { return c.model.shape.layers; }, 0, "blocks"));
   table.push_back(whole(
@@ -36,13 +65,27 @@ void add_model(std::vector<Option>& table) {
       "key/value heads; 0: as many as heads"));
   table.push_back(whole(
       "model.ffn", [](auto& c) -> auto& { return c.model.shape.ffn; }, 0,
-      "feed-forward width; 0: four times the width"));
+      "feed-forward width; 0: four times the width (gpt2)"));
   table.push_back(whole(
       "model.vocab", [](auto& c) -> auto& { return c.model.shape.vocab; }, 0, "token ids"));
   table.push_back(whole(
       "model.context", [](auto& c) -> auto& { return c.model.shape.context; }, 0, "most positions of a row"));
   table.push_back(flag(
       "model.tied_head", [](auto& c) -> auto& { return c.model.shape.tied_head; }, "the head is the token embedding"));
+  table.push_back(real(
+      "model.norm_eps", [](auto& c) -> auto& { return c.model.shape.norm_eps; }, {.high = 1, .above = true},
+      "added to a norm's variance"));
+  table.push_back(whole(
+      "model.head_size", [](auto& c) -> auto& { return c.model.shape.own_head_size; }, 0,
+      "features of a head; 0: width / heads (llama, as all that follow)"));
+  table.push_back(flag(
+      "model.qkv_bias", [](auto& c) -> auto& { return c.model.shape.qkv_bias; }, "queries, keys and values have biases"));
+  table.push_back(flag(
+      "model.qk_norm", [](auto& c) -> auto& { return c.model.shape.qk_norm; }, "queries and keys are normed by heads"));
+  table.push_back(whole(
+      "model.window", [](auto& c) -> auto& { return c.model.shape.window; }, 0,
+      "tokens that a token sees, itself included; 0: all before it", "tokens"));
+  add_rope(table);
 }
 
 void add_adapter(std::vector<Option>& table) {

@@ -1,6 +1,7 @@
 // What keys mean together (options.hpp: complete_config, check_config).
 #include <algorithm>
 
+#include "core/family.hpp"
 #include "core/option_values.hpp"
 #include "core/options.hpp"
 #include "core/quote.hpp"
@@ -14,22 +15,6 @@ using kernels::Failure;
 using kernels::text;
 
 namespace {
-
-// The targets that make up a block, and those an adapter may have besides.
-struct FamilyTargets {
-  const char* family;
-  std::vector<Target> all, further;
-};
-
-const FamilyTargets& targets_of(const std::string& family) {
-  static const std::vector<FamilyTargets> table{
-      {"gpt2", {Target::qkv, Target::o, Target::up, Target::down}, {Target::q, Target::k, Target::v}},
-      {"llama", {Target::q, Target::k, Target::v, Target::o, Target::up, Target::gate, Target::down}, {}},
-  };
-  for (const FamilyTargets& row : table)
-    if (family == row.family) return row;
-  fail(Failure::configuration, text("model.family: found ", in_quotes(family), ", expected gpt2"));
-}
 
 bool contains(const std::vector<Target>& targets, Target target) {
   return std::find(targets.begin(), targets.end(), target) != targets.end();
@@ -49,23 +34,43 @@ void check_shape(const ModelShape& shape) {
   at_least_one("model.layers", shape.layers);
   at_least_one("model.width", shape.width);
   at_least_one("model.heads", shape.heads);
+  at_least_one("model.ffn", shape.ffn);
   at_least_one("model.vocab", shape.vocab);
   at_least_one("model.context", shape.context);
-  if (shape.width % shape.heads != 0)
+  if (shape.own_head_size == 0 && shape.width % shape.heads != 0)
     fail(Failure::configuration,
          text("model.heads: found ", shape.heads, ", expected a divisor of the width ", shape.width));
   if (shape.kv_heads < 1 || shape.heads % shape.kv_heads != 0)
     fail(Failure::configuration,
          text("model.kv_heads: found ", shape.kv_heads, ", expected a divisor of the ", shape.heads, " heads"));
+  const Family& family = family_of(shape);
+  const auto only_rotary = [&](const char* key, bool given) {
+    if (given && !family.rotary)
+      fail(Failure::configuration, text(key, ": found for the family ", shape.family, ", expected it for llama alone"));
+  };
+  only_rotary("model.head_size", shape.own_head_size != 0);
+  only_rotary("model.qkv_bias", shape.qkv_bias);
+  only_rotary("model.qk_norm", shape.qk_norm);
+  only_rotary("model.window", shape.window != 0);
+  only_rotary("model.rope_theta and its like", !(shape.rope == RopeShape{}));
+  if (!family.rotary) return;
+  if (shape.head_size() % 2 != 0)
+    fail(Failure::configuration, text("model.head_size: found ", shape.head_size(), ", expected an even number"));
+  const RopeShape& rope = shape.rope;
+  if (rope.scaling == RopeScaling::llama3 || rope.scaling == RopeScaling::yarn)
+    at_least_one("model.rope_original_context", rope.original_context);
+  if (rope.scaling == RopeScaling::llama3 && !(rope.low < rope.high))
+    fail(Failure::configuration,
+         text("model.rope_low: found ", rope.low, ", expected less than model.rope_high = ", rope.high));
 }
 
 void check_adapter(const AdapterConfig& adapter, const ModelShape& shape) {
-  const FamilyTargets& family = targets_of(shape.family);
+  const Family& family = family_of(shape);
   const auto& targets = adapter.targets;
   for (const Target target : targets)
-    if (!contains(family.all, target) && !contains(family.further, target)) {
-      std::vector<Target> known = family.all;
-      known.insert(known.end(), family.further.begin(), family.further.end());
+    if (!contains(family.targets, target) && !contains(family.further_targets, target)) {
+      std::vector<Target> known = family.targets;
+      known.insert(known.end(), family.further_targets.begin(), family.further_targets.end());
       fail(Failure::configuration, text("adapter.targets: found ", name(target), ", expected some of ", text_of(known),
                                         " (family ", shape.family, ")"));
     }
@@ -132,9 +137,9 @@ void complete_config(Config& config, const ModelShape* base) {
     shape = *base;
   }
   if (shape.kv_heads == 0) shape.kv_heads = shape.heads;
-  if (shape.ffn == 0) shape.ffn = 4 * shape.width;
+  if (shape.ffn == 0 && !family_of(shape).gated) shape.ffn = 4 * shape.width;
   if (config.data.length == 0) config.data.length = shape.context;
-  if (config.adapter.targets.empty()) config.adapter.targets = targets_of(shape.family).all;
+  if (config.adapter.targets.empty()) config.adapter.targets = family_of(shape).targets;
 }
 
 void check_config(const Config& config, int ranks) {

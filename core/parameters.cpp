@@ -81,7 +81,7 @@ void Parameters::add_adapters(const TrainingPlan& plan, const std::vector<Tensor
     std::vector<AdapterSpec> pairs;
     for (const AdapterSpec& spec : plan.adapters) {
       const bool here_too = spec.layer == info.layer;  // spares the text of most: planning makes many models
-      if (here_too && text("layers.", spec.layer, ".", place_of(spec.target).linear, ".weight") == info.name) pairs.push_back(spec);
+      if (here_too && spec.linear() + ".weight" == info.name) pairs.push_back(spec);
     }
     for (const AdapterSpec& s : pairs) adapter_numbers_[s.a_name()] = replicated_.add(s.a_name(), s.rank, s.in, true, s.layer);
     for (const AdapterSpec& s : pairs) adapter_numbers_[s.b_name()] = replicated_.add(s.b_name(), s.out, s.rank, true, s.layer);
@@ -148,7 +148,7 @@ ConstMatrix Parameters::value(const std::string& name) const {
 Matrix Parameters::gradient(const std::string& name) const {
   const Place& p = place(name);
   if (p.dense >= 0) return dense_[p.dense].gradient();
-  if (p.replicated >= 0 && context_.adds_whole_gradients()) return replicated_.gradient(p.replicated);
+  if (p.replicated >= 0 && (p.info.of_heads || context_.adds_whole_gradients())) return replicated_.gradient(p.replicated);
   return {};
 }
 

@@ -4,6 +4,8 @@
 #include <cmath>
 #include <map>
 
+#include "core/family.hpp"
+
 namespace lorashard::core {
 namespace {
 
@@ -43,10 +45,11 @@ double sums_on_path(const Config& config, const dist::MeshExtents& extents) {
   const ModelShape& s = config.model.shape;
   const auto c = static_cast<double>(s.width), f = static_cast<double>(s.ffn), d = static_cast<double>(s.head_size());
   const auto keys = static_cast<double>(2 * s.kv_heads) * d, t = static_cast<double>(config.data.length);
-  // Two norms of two sums each; qkv, scores and their mix, o; up and down.
+  const double gate = family_of(s).gated ? f : 0;
+  // Two norms of two sums each; qkv, scores and their mix, o; up (and gate) and down.
   const double forward = 4 * c + (c + d + t + c) + (c + f);
   // The same from the other end: dx of a product sums over its outputs; dq, dk, dv.
-  const double backward = 4 * c + (f + c) + (c + d + 2 * t + c + keys);
+  const double backward = 4 * c + (f + gate + c) + (c + d + 2 * t + c + keys);
   // The last norm both ways, logits, softmax, and the head's dx.
   const double ends = 8 * c + c + 2 * static_cast<double>(s.vocab);
   const double rows = static_cast<double>(config.train.batch) * t + static_cast<double>(extents.ranks());
@@ -55,7 +58,9 @@ double sums_on_path(const Config& config, const dist::MeshExtents& extents) {
 }
 
 double relative_error(const Config& config, const dist::MeshExtents& extents) {
-  const double roundings = 18.0 * static_cast<double>(config.model.shape.layers) + 4;
+  // A rotary block turns queries and keys, and their gradients, in between; a gated one has one activation more each way.
+  const double of_block = family_of(config.model.shape).rotary ? 24 : 18;
+  const double roundings = of_block * static_cast<double>(config.model.shape.layers) + 4;
   double square = sums_on_path(config, extents) * kUnit * kUnit;
   if (config.train.precision == kernels::DType::bf16)
     square += roundings * std::ldexp(1.0, -18);

@@ -170,7 +170,7 @@ template <class Byte, class Move>
 void ShardedWriter::for_each_run(const Matrix& matrix, const dist::AxisCut& rows, const dist::AxisCut& cols,
                                  const kernels::BasicMatrix<Byte>& memory, const Move& move) {
   const Index element = kernels::size_bytes(matrix.line.dtype);
-  const bool whole_rows = cols.runs().size() == 1 && cols.local_extent() == matrix.line.cols && memory.contiguous();
+  const bool whole_rows = cols.runs().size() == 1 && cols.run_count() == matrix.line.cols && memory.contiguous();
   for (const dist::Run& r : rows.runs()) {
     const Index together = whole_rows ? r.count : 1;  // rows that follow each other in memory and in the file
     for (Index i = 0; i < r.count; i += together)
@@ -207,7 +207,7 @@ void ShardedWriter::write(const std::string& name, const dist::AxisCut& rows, co
   slices_.push_back({&matrix, rows, cols, digest_of(from, rows, cols)});
   pace_();
   matrix.line.digest += slices_.back().digest;
-  matrix.written += static_cast<double>(from.count());
+  matrix.written += static_cast<double>(rows.run_count() * cols.run_count());
 }
 
 void ShardedWriter::prove() {

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <cmath>
 
+#include "core/family.hpp"
+
 namespace lorashard::core {
 namespace {
 
@@ -21,9 +23,14 @@ ModelShape shrunken_shape(const ModelShape& had, const MeshConfig& mesh) {
   ModelShape shape = had;
   const Index parts = Index{mesh.pipeline} * mesh.chunks, tensor = mesh.tensor;
   shape.layers = std::min(had.layers, 2 * parts);
-  shape.kv_heads = tensor * one_or_two(had.kv_heads / tensor);
-  shape.heads = shape.kv_heads * one_or_two(had.heads / had.kv_heads);
-  shape.width = shape.heads * std::min(had.head_size(), std::max(kHeadSize, kWidth / shape.heads));
+  if (had.kv_heads % tensor == 0) {  // else ranks share some, and all stay
+    shape.kv_heads = tensor * one_or_two(had.kv_heads / tensor);
+    shape.heads = shape.kv_heads * one_or_two(had.heads / had.kv_heads);
+  }
+  Index head_size = std::min(had.head_size(), std::max(kHeadSize, kWidth / shape.heads));
+  if (family_of(had).rotary) head_size += head_size % 2;  // pairs
+  shape.width = shape.heads * head_size;
+  if (had.own_head_size != 0) shape.own_head_size = head_size;
   const double ratio = static_cast<double>(had.ffn) / static_cast<double>(had.width);
   const Index ffn_share = std::llround(ratio * static_cast<double>(shape.width) / static_cast<double>(tensor));
   shape.ffn = std::min(had.ffn, tensor * std::max<Index>(1, ffn_share));
@@ -34,6 +41,8 @@ ModelShape shrunken_shape(const ModelShape& had, const MeshConfig& mesh) {
 void shrink_rows(Config& config, const dist::MeshExtents& extents) {
   const Index had_length = config.data.length, had_context = config.model.shape.context;
   config.data.length = with_remainder(had_length, kLengthShare, kLength, extents.tensor);
+  Index& window = config.model.shape.window;
+  if (window != 0) window = std::max<Index>(1, window * config.data.length / had_length);
   config.model.shape.context = config.data.length + (had_context > had_length ? 1 : 0);
   TrainConfig& train = config.train;
   const Index had_microbatch = microbatch_of(train, extents.data);

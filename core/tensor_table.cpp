@@ -2,6 +2,8 @@
 
 #include <cmath>
 
+#include "core/family.hpp"
+
 namespace lorashard::core {
 namespace {
 
@@ -9,21 +11,24 @@ using kernels::fail;
 using kernels::Failure;
 using kernels::text;
 
-dist::AxisCut cut_of(bool cut, const std::vector<Index>& segments, Index extent, int part, int parts) {
+dist::AxisCut cut_of(bool cut, const std::vector<dist::Segment>& segments, Index extent, int part, int parts) {
   return cut ? dist::AxisCut(segments, part, parts) : dist::AxisCut::whole(extent);
 }
 
 // Radford et al. 2019: normal with deviation 0.02, and 0.02 / sqrt(2 L) for the products that end in the residual stream.
-class Gpt2Table {
+// Models of the llama family are initialised the same way.
+class Table {
  public:
-  explicit Gpt2Table(const ModelShape& shape) : shape_(shape) {}
+  explicit Table(const ModelShape& shape) : shape_(shape), family_(family_of(shape)) {}
 
   std::vector<TensorInfo> make(Index first, Index count) {
     const Index width = shape_.width;
     matrix("embedding.token", shape_.vocab, width, CutAxis::rows, {shape_.vocab}, kDeviation);
     table_.back().home = shape_.tied_head ? Home::both_ends : Home::first;
-    matrix("embedding.position", shape_.context, width, CutAxis::none, {}, kDeviation);
-    table_.back().home = Home::first;
+    if (!family_.rotary) {
+      matrix("embedding.position", shape_.context, width, CutAxis::none, {}, kDeviation);
+      table_.back().home = Home::first;
+    }
     for (Index layer = first; layer < first + count; ++layer) add_layer(layer);
     layer_ = -1;
     prefix_.clear();
@@ -45,31 +50,45 @@ class Gpt2Table {
     const Index keys = shape_.kv_heads * shape_.head_size();
     const float residual = kDeviation / std::sqrt(2.0f * static_cast<float>(shape_.layers));
     norm("norm1", Home::layer);
-    column("attention.qkv", width, {queries, keys, keys});
+    const dist::Segment shared{keys, shape_.kv_heads};
+    column("attention.qkv", width, {queries, shared, shared}, family_.linear_biases || shape_.qkv_bias);
+    if (shape_.qk_norm) {
+      head_norm("attention.q_norm.weight");
+      head_norm("attention.k_norm.weight");
+    }
     row("attention.o", queries, width, residual);
     norm("norm2", Home::layer);
-    column("mlp.up", width, {shape_.ffn});
+    if (family_.gated) {
+      column("mlp.gate_up", width, {shape_.ffn, shape_.ffn}, family_.linear_biases);
+    } else {
+      column("mlp.up", width, {shape_.ffn}, family_.linear_biases);
+    }
     row("mlp.down", shape_.ffn, width, residual);
   }
 
-  void column(const std::string& name, Index in, std::vector<Index> segments) {
+  void column(const std::string& name, Index in, const std::vector<dist::Segment>& segments, bool bias) {
     Index out = 0;
-    for (Index s : segments) out += s;
+    for (const dist::Segment& s : segments) out += s.extent;
     matrix(name + ".weight", out, in, CutAxis::rows, segments, kDeviation);
-    vector(name + ".bias", out, CutAxis::cols, segments, 0.0f, Home::layer);
+    if (bias) vector(name + ".bias", out, CutAxis::cols, segments, 0.0f, Home::layer);
   }
 
   void row(const std::string& name, Index in, Index out, float deviation) {
     matrix(name + ".weight", out, in, CutAxis::cols, {in}, deviation);
-    vector(name + ".bias", out, CutAxis::none, {}, 0.0f, Home::layer);
+    if (family_.linear_biases) vector(name + ".bias", out, CutAxis::none, {}, 0.0f, Home::layer);
   }
 
   void norm(const std::string& name, Home home) {
     vector(name + ".weight", shape_.width, CutAxis::none, {}, 1.0f, home);
-    vector(name + ".bias", shape_.width, CutAxis::none, {}, 0.0f, home);
+    if (!family_.rms_norm) vector(name + ".bias", shape_.width, CutAxis::none, {}, 0.0f, home);
   }
 
-  void matrix(const std::string& name, Index rows, Index cols, CutAxis cut, std::vector<Index> segments, float scale) {
+  void head_norm(const std::string& name) {
+    vector(name, shape_.head_size(), CutAxis::none, {}, 1.0f, Home::layer);
+    table_.back().of_heads = true;
+  }
+
+  void matrix(const std::string& name, Index rows, Index cols, CutAxis cut, std::vector<dist::Segment> segments, float scale) {
     TensorInfo info;
     info.name = prefix_ + name;
     info.rows = rows;
@@ -82,7 +101,7 @@ class Gpt2Table {
     table_.push_back(std::move(info));
   }
 
-  void vector(const std::string& name, Index cols, CutAxis cut, std::vector<Index> segments, float constant, Home home) {
+  void vector(const std::string& name, Index cols, CutAxis cut, std::vector<dist::Segment> segments, float constant, Home home) {
     TensorInfo info;
     info.name = prefix_ + name;
     info.rows = 1;
@@ -96,6 +115,7 @@ class Gpt2Table {
   }
 
   const ModelShape& shape_;
+  const Family& family_;
   std::vector<TensorInfo> table_;
   std::string prefix_;
   Index layer_ = -1;
@@ -114,8 +134,7 @@ dist::AxisCut TensorInfo::col_cut(int part, int parts) const {
 std::vector<TensorInfo> tensor_table(const ModelShape& shape) { return tensor_table(shape, 0, shape.layers); }
 
 std::vector<TensorInfo> tensor_table(const ModelShape& shape, Index first, Index count) {
-  if (shape.family == "gpt2") return Gpt2Table(shape).make(first, count);
-  fail(Failure::configuration, text("model.family: found '", shape.family, "', expected gpt2"));
+  return Table(shape).make(first, count);
 }
 
 const TensorInfo& find(const std::vector<TensorInfo>& table, const std::string& name) {
@@ -126,17 +145,13 @@ const TensorInfo& find(const std::vector<TensorInfo>& table, const std::string& 
 }
 
 void check_divides(const ModelShape& shape, int tensor_extent) {
-  const Index t = tensor_extent;
-  if (shape.heads % t == 0 && shape.kv_heads % t == 0 && shape.ffn % t == 0) return;
+  const auto divides = [&](Index t) { return shape.heads % t == 0 && shape.ffn % t == 0; };
+  if (divides(tensor_extent)) return;
   std::string fitting;
-  for (Index d = 1; d <= shape.kv_heads && d <= 128; ++d) {
-    if (shape.heads % d == 0 && shape.kv_heads % d == 0 && shape.ffn % d == 0) {
-      fitting += (fitting.empty() ? "" : ", ") + std::to_string(d);
-    }
-  }
-  fail(Failure::configuration, text("mesh.tensor: found ", t, ", which does not divide the model's ", shape.heads, " heads, ",
-                                    shape.kv_heads, " key/value heads and feed-forward width ", shape.ffn,
-                                    "; expected one of ", fitting));
+  for (Index d = 1; d <= shape.heads && d <= 128; ++d)
+    if (divides(d)) fitting += (fitting.empty() ? "" : ", ") + std::to_string(d);
+  fail(Failure::configuration, text("mesh.tensor: found ", tensor_extent, ", which does not divide the model's ", shape.heads,
+                                    " heads and feed-forward width ", shape.ffn, "; expected one of ", fitting));
 }
 
 double multiplied_parameters(const ModelShape& shape) {

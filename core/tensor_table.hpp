@@ -20,12 +20,13 @@ struct TensorInfo {
   std::string name;             // "layers.3.attention.qkv.weight"
   Index rows = 0, cols = 0;     // global; weights are (out, in), a vector is (1, n)
   CutAxis cut = CutAxis::none;  // over the tensor axis
-  std::vector<Index> segments;  // of the cut axis (shard.hpp)
+  std::vector<dist::Segment> segments;  // of the cut axis (shard.hpp)
   Home home = Home::layer;
   Index layer = -1;
   float init_scale = 0;         // random normal with this deviation ...
   float init_constant = 0;      // ... or this constant when init_scale is 0
   bool decay = false;           // weight decay when trained densely: matrices yes, biases and norms no
+  bool of_heads = false;        // whole, but each tensor rank sees other heads: its gradient there is a partial sum
 
   dist::AxisCut row_cut(int part, int parts) const;
   dist::AxisCut col_cut(int part, int parts) const;
@@ -40,6 +41,7 @@ std::vector<TensorInfo> tensor_table(const ModelShape& shape, Index first, Index
 const TensorInfo& find(const std::vector<TensorInfo>& table, const std::string& name);
 
 // Throws Failure::configuration when the tensor extent does not divide heads or widths, naming the extents that would.
+// Key/value heads need not be divided: ranks may hold some alike.
 void check_divides(const ModelShape& shape, int tensor_extent);
 
 Index parameter_count(const ModelShape& shape);

@@ -4,9 +4,9 @@
 #include <algorithm>
 #include <map>
 
-#include "core/adapter_file.hpp"
 #include "core/checkpoint.hpp"
 #include "core/host_copy.hpp"
+#include "core/initial_adapters.hpp"
 #include "core/options.hpp"
 #include "core/trainer_state.hpp"
 #include "kernels/elementwise.hpp"
@@ -22,12 +22,6 @@ const char* const kFirstMoment = "/first_moment";
 const char* const kSecondMoment = "/second_moment";
 
 dist::AxisCut whole(Index extent) { return dist::AxisCut::whole(extent); }
-
-// One rank reads all of the file; the others take nothing from it before that.
-void verify_once(const CheckpointReader& reader, dist::Mesh& mesh, kernels::Place& place) {
-  if (mesh.rank() == 0) reader.verify([&] { place.beat(); });
-  mesh.world().barrier();
-}
 
 // (parts, share) flat padded rows as the (rows, cols) matrix they hold.
 ConstMatrix shaped(const Tensor& flat, const DenseParameter& p) {
@@ -113,7 +107,7 @@ void Trainer::State::for_each_slice(const Put& put) {
     } else if (DenseParameter* p = dense(t.name)) {
       const auto put_share = [&](const std::string& name, ConstMatrix share) {
         const Tensor flat = p->whole_of(context, share);
-        if (context.mesh.point().data == 0 && writes(t.name)) put(name, p->row_cut(), p->col_cut(), shaped(flat, *p));
+        if (context.mesh.point().data == 0 && writes(t.name)) put(name, p->owned_rows(), p->owned_cols(), shaped(flat, *p));
       };
       put_share(t.name, p->has_master() ? p->master_share() : p->value_share());
       put_share(t.name + kFirstMoment, p->first_moment());
@@ -206,32 +200,8 @@ void Trainer::load(const std::string& path) {
 }
 
 void Trainer::State::load_initial_adapters() {
-  const std::string& path = config.adapter.init;
-  if (path.empty() || config.adapter.method == Method::full || context.device.meta()) return;
-  ReplicatedGroup& group = parameters.replicated();
-  if (is_foreign_adapter(path)) {
-    for (const AdapterPair& pair : read_adapter(path, context.shape)) {
-      AdapterSpec spec{pair.layer, pair.target, pair.rank, pair.alpha, pair.in, pair.out};
-      if (replicated_number(spec.a_name()) < 0) continue;
-      kernels::upload(context.device, kernels::view(pair.a.data(), pair.rank, pair.in),
-                      group.value(parameters.adapter_a(spec)));
-      kernels::upload(context.device, kernels::view(pair.b.data(), pair.out, pair.rank),
-                      group.value(parameters.adapter_b(spec)));
-    }
-    return;
-  }
-  const CheckpointReader reader(path);
-  verify_once(reader, context.mesh, context.device.profile().place());
-  if (reader.info().base_digest != base_digest) {
-    fail(Failure::configuration, text(path, ": base_digest: found ", reader.info().base_digest, ", expected ",
-                                      base_digest, " of ", config.model.base));
-  }
-  for (const AdapterSpec& spec : parameters.adapters()) {
-    fill_from_host(context.device, group.value(parameters.adapter_a(spec)),
-                   [&](Matrix host) { reader.read(spec.a_name(), whole(spec.rank), whole(spec.in), host); });
-    fill_from_host(context.device, group.value(parameters.adapter_b(spec)),
-                   [&](Matrix host) { reader.read(spec.b_name(), whole(spec.out), whole(spec.rank), host); });
-  }
+  if (config.adapter.init.empty() || config.adapter.method == Method::full || context.device.meta()) return;
+  load_adapters(config.adapter.init, context, parameters, base_digest, config.model.base);
 }
 
 void Trainer::export_base(const std::string& path) const {
@@ -249,7 +219,7 @@ void Trainer::export_base(const std::string& path) const {
     } else if (DenseParameter* p = s.dense(info.name)) {
       const Tensor flat = p->whole_of(s.context, p->has_master() ? p->master_share() : p->value_share());
       if (s.context.mesh.point().data == 0 && s.writes(info.name)) {
-        writer.write(info, p->row_cut(), p->col_cut(), HostCopy(s.context.device, shaped(flat, *p)));
+        writer.write(info, p->owned_rows(), p->owned_cols(), HostCopy(s.context.device, shaped(flat, *p)));
       }
     }
   }
@@ -283,7 +253,7 @@ std::vector<Trainer::NamedValues> Trainer::collect(bool gradients) const {
       const Matrix share = gradients ? p->gradient_share() : p->has_master() ? p->master_share() : p->value_share();
       const Tensor flat = p->whole_of(s.context, share);
       if (s.context.mesh.point().data == 0 && s.writes(t.name)) {
-        put(p->row_cut(), p->col_cut(), HostCopy(device, shaped(flat, *p)), named);
+        put(p->owned_rows(), p->owned_cols(), HostCopy(device, shaped(flat, *p)), named);
       }
     }
     const Matrix values = kernels::view(named.values.data(), 1, t.rows * t.cols);

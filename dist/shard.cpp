@@ -1,7 +1,6 @@
 #include "dist/shard.hpp"
 
 #include <algorithm>
-#include <numeric>
 
 namespace lorashard::dist {
 
@@ -18,21 +17,69 @@ Share even_share(Index extent, int part, int parts) {
   return {part * base + std::min<Index>(part, rest), base + (part < rest ? 1 : 0)};
 }
 
-AxisCut::AxisCut(std::vector<Index> segments, int part, int parts) : segments_(std::move(segments)) {
-  Index global = 0;
-  Index local = 0;
-  for (const Index extent : segments_) {
-    const Share share = even_share(extent, part, parts);
-    all_.push_back({{global + share.first}, {local}, share.count});
-    global += extent;
-    local += share.count;
-  }
-  std::copy_if(all_.begin(), all_.end(), std::back_inserter(runs_), [](const Run& run) { return run.count > 0; });
+namespace {
+
+// Units [floor(part U / parts), ceil((part + 1) U / parts)); owned from the first that the rank below does not hold.
+Share held_units(Index units, int part, int parts) {
+  const Index first = part * units / parts;
+  return {first, ((part + 1) * units + parts - 1) / parts - first};
 }
 
-Index AxisCut::global_extent() const { return std::accumulate(segments_.begin(), segments_.end(), Index{0}); }
+}  // namespace
+
+AxisCut::AxisCut(const std::vector<Segment>& segments, int part, int parts) {
+  Index local = 0;
+  const auto add = [](std::vector<Run>& runs, const Run& run) {
+    if (run.count > 0) runs.push_back(run);
+  };
+  for (const auto& [extent, units] : segments) {
+    Share held = even_share(extent, part, parts);
+    Index lower = 0;  // of the share, the first elements that are a lower rank's
+    if (units > 0) {
+      if (extent % units != 0) fail(Failure::other, text(units, " units of an extent of ", extent, ": not whole"));
+      held = held_units(units, part, parts);
+      if (part > 0) {
+        const Share below = held_units(units, part - 1, parts);
+        lower = std::clamp<Index>(below.first + below.count - held.first, 0, held.count);
+      }
+      overlaps_ = overlaps_ || units % parts != 0;
+      const Index size = extent / units;
+      held = {held.first * size, held.count * size};
+      lower *= size;
+    }
+    all_.push_back({{extent_ + held.first}, {local}, held.count});
+    add(runs_, all_.back());
+    add(owned_, {{extent_ + held.first + lower}, {local + lower}, held.count - lower});
+    extent_ += extent;
+    local += held.count;
+  }
+}
+
+AxisCut AxisCut::range(Index extent, Index first, Index count) {
+  if (first < 0 || count < 0 || first > extent - count)
+    fail(Failure::other, text("elements ", first, " to ", first + count, " of an extent of ", extent));
+  AxisCut cut;
+  cut.extent_ = extent;
+  cut.all_ = {{{first}, {0}, count}};
+  if (count > 0) cut.runs_ = cut.owned_ = cut.all_;
+  return cut;
+}
+
+Index AxisCut::global_extent() const { return extent_; }
 
 Index AxisCut::local_extent() const { return all_.empty() ? 0 : all_.back().local.value + all_.back().count; }
+
+AxisCut AxisCut::owned_part() const {
+  AxisCut part = *this;
+  part.runs_ = owned_;
+  return part;
+}
+
+Index AxisCut::run_count() const {
+  Index count = 0;
+  for (const Run& run : runs_) count += run.count;
+  return count;
+}
 
 Run AxisCut::segment(int s) const {
   if (s < 0 || s >= static_cast<int>(all_.size()))

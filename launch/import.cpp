@@ -1,4 +1,4 @@
-// lorashard import: a Hugging Face directory to a base file.
+// lorashard import: a Hugging Face directory, or a model of llama2.c, to a base file.
 #include "core/import.hpp"
 
 #include <cstdio>
@@ -19,9 +19,10 @@ using kernels::text;
 
 const Syntax& import_syntax() {
   static const Syntax syntax{
-      .usage = "lorashard import --from <directory> --to <file.h5> [--dtype fp32|bf16]",
-      .about = "Makes a base file of a Hugging Face model directory (GPT-2 family), tensor by tensor.",
-      .options = {{"from", "directory", "with config.json and model.safetensors, or its shards and their index"},
+      .usage = "lorashard import --from <directory|model.bin> --to <file.h5> [--dtype fp32|bf16]",
+      .about = "Makes a base file of a Hugging Face model directory (GPT-2, Llama, Mistral, Qwen 2 and 3) or a llama2.c model, tensor by "
+               "tensor.",
+      .options = {{"from", "path", "a directory with config.json and model.safetensors (or its shards and their index), or llama2.c's .bin"},
                   {"to", "file", "the base file"},
                   {"dtype", "word", "of the weights kept: fp32 (default) or bf16"}}};
   return syntax;

@@ -26,6 +26,8 @@ const Syntax& tokenize_syntax();
 int tokenize(dist::Runtime& runtime, int argc, char** argv);
 const Syntax& import_syntax();
 int import(dist::Runtime& runtime, int argc, char** argv);
+const Syntax& export_syntax();
+int export_files(dist::Runtime& runtime, int argc, char** argv);
 const Syntax& info_syntax();
 int info(dist::Runtime& runtime, int argc, char** argv);
 const Syntax& plan_syntax();

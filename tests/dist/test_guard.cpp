@@ -50,6 +50,7 @@ int job(Runtime& runtime, int argc, char** argv) {
       }
     if (how == "kill") ::kill(::getpid(), SIGKILL);
     if (how == "crash") ::raise(SIGSEGV);
+    if (how == "leave_at_once") ::_exit(9);
     if (how == "stop") ::kill(::getpid(), SIGSTOP);
     if (how == "fail") fail(Failure::storage, "no such file");
     if (how == "kill_guardian") {
@@ -183,6 +184,13 @@ TEST(Guard, ARankThatASignalEndsIsNamed) {
   const Ended crashed = run(0, "crash -1");
   EXPECT_EQ(crashed.code, 128 + SIGSEGV);
   EXPECT_EQ(lines(crashed.output, R"(lorashard: rank 0 .*ended by signal 11 .*layer 7, attention)"), 1) << crashed.output;
+}
+
+TEST(Guard, ARankThatALibraryEndsIsNamed) {
+  const Ended ended = run(2, "leave_at_once 1");
+  EXPECT_EQ(ended.code, 9) << ended.output;
+  EXPECT_EQ(lines(ended.output, R"(lorashard: rank 1 \(host [^ ]+\): a library ended it with code 9 in step 3, backward of microbatch 2, layer 7, attention)"), 1)
+      << ended.output;
 }
 
 TEST(Guard, AStoppedRankIsSaidToBe) {

@@ -55,7 +55,7 @@ TEST(EvenShare, CoversOnceInOrderAndEvenly) {
 }
 
 // Every global index has exactly one owner, and the way there and back is the identity.
-void expect_partition(const std::vector<Index>& segments, int parts) {
+void expect_partition(const std::vector<Segment>& segments, int parts) {
   std::vector<AxisCut> cuts;
   for (int part = 0; part < parts; ++part) cuts.emplace_back(segments, part, parts);
   for (Index global = 0; global < cuts[0].global_extent(); ++global) {
@@ -91,6 +91,60 @@ TEST(AxisCut, IsAPartitionForAllExtents) {
       for (Index b = 0; b <= 9; ++b)
         for (Index c = 0; c <= 9; c += 3) expect_partition({a, b, c}, parts);
     }
+}
+
+// 6 query heads of 2 features over 2 key heads: ranks hold the key heads that their queries meet.
+TEST(AxisCut, UnitsThatRanksShareAreHeldWholeAndOwnedOnce) {
+  const std::vector<Segment> segments{12, {4, 2}};
+  const Index first[] = {12, 12, 14}, count[] = {2, 4, 2}, owned[] = {2, 2, 0};
+  for (int part = 0; part < 3; ++part) {
+    const AxisCut cut(segments, part, 3);
+    EXPECT_TRUE(cut.overlaps());
+    EXPECT_EQ(cut.segment(1).global.value, first[part]);
+    EXPECT_EQ(cut.segment(1).count, count[part]);
+    EXPECT_EQ(cut.local_extent(), 4 + count[part]);
+    EXPECT_EQ(cut.run_count(), cut.local_extent());
+    EXPECT_EQ(cut.owned_part().run_count(), 4 + owned[part]);
+    EXPECT_EQ(cut.owned_part().local_extent(), cut.local_extent());
+  }
+  const AxisCut middle = AxisCut(segments, 1, 3).owned_part();
+  ASSERT_EQ(middle.runs().size(), 2u);
+  EXPECT_EQ(middle.runs()[1].global.value, 14);
+  EXPECT_EQ(middle.runs()[1].local.value, 6);
+}
+
+TEST(AxisCut, UnitsAreCoveredAndOwnedOnceForAllExtents) {
+  for (int parts = 1; parts <= 8; ++parts)
+    for (Index units = 1; units <= 8; ++units)
+      for (Index size : {1, 3}) {
+        std::vector<int> held(static_cast<std::size_t>(units)), owners(static_cast<std::size_t>(units * size));
+        for (int part = 0; part < parts; ++part) {
+          const AxisCut cut({Segment(units * size, units)}, part, parts);
+          EXPECT_EQ(cut.overlaps(), units % parts != 0);
+          const dist::Run run = cut.segment(0);
+          EXPECT_EQ(run.global.value % size, 0);
+          EXPECT_EQ(run.count % size, 0);
+          // What an even share of the queries meets, whatever their number by unit.
+          EXPECT_LE(run.global.value * parts, part * units * size);
+          EXPECT_GE((run.global.value + run.count) * parts, (part + 1) * units * size);
+          for (Index u = run.global.value / size; u < (run.global.value + run.count) / size; ++u) ++held[static_cast<std::size_t>(u)];
+          for (const dist::Run& own : cut.owned_part().runs())
+            for (Index i = 0; i < own.count; ++i) ++owners[static_cast<std::size_t>(own.global.value + i)];
+        }
+        for (const int count : held) EXPECT_GE(count, 1);
+        for (const int count : owners) EXPECT_EQ(count, 1);
+        if (units % parts == 0) expect_partition({Segment(units * size, units)}, parts);
+      }
+}
+
+TEST(AxisCut, ARangeIsAPartByItself) {
+  const AxisCut range = AxisCut::range(10, 3, 4);
+  EXPECT_EQ(range.global_extent(), 10);
+  EXPECT_EQ(range.local_extent(), 4);
+  EXPECT_EQ(range.to_local({5}).value, 2);
+  EXPECT_FALSE(range.owns({7}));
+  EXPECT_TRUE(AxisCut::range(10, 10, 0).runs().empty());
+  EXPECT_THROW(AxisCut::range(10, 7, 4), kernels::Error);
 }
 
 TEST(AxisCut, WholeIsOneRun) {
