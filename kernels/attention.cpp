@@ -12,19 +12,34 @@ void expect_cuda_shape(const char* operation, const AttentionShape& s) {
     fail(Failure::configuration,
          text(operation, ": head size ", s.head_size, " on cuda; expected at most ", kLargestCudaHead));
   }
+  if (s.rows() * s.heads > 0 && (s.skew != 0 || s.span() != s.length || s.group_size() * s.kv_heads != s.heads)) {
+    fail(Failure::configuration, text(operation, ": cut groups and windows are not made for cuda yet"));
+  }
   if (s.rows() * s.heads > kMostCudaRows) {
     fail(Failure::configuration, text(operation, ": batch ", s.batch, ", length ", s.length, ", heads ", s.heads,
                                       " on cuda; expected a product of at most ", kMostCudaRows));
   }
 }
 
+// G == ceil((skew + H) / group), where the group is H / G if it is not given.
+bool groups_fit(const AttentionShape& s) {
+  if (s.kv_heads < 1) return false;
+  if (s.group == 0) return s.skew == 0 && s.heads % s.kv_heads == 0;
+  return s.group > 0 && s.skew >= 0 && s.skew < s.group && s.kv_head(s.heads - 1) == s.kv_heads - 1;
+}
+
 void expect_shape(const char* operation, const Device& device, const AttentionShape& s) {
   const bool empty = s.batch == 0 || s.length == 0 || s.heads == 0;
-  if (s.batch < 0 || s.length < 0 || s.heads < 0 || s.head_size < 1 ||
-      (!empty && (s.kv_heads < 1 || s.heads % s.kv_heads != 0))) {
+  if (s.batch < 0 || s.length < 0 || s.heads < 0 || s.head_size < 1 || s.window < 0) {
     fail(Failure::configuration,
-         text(operation, ": batch ", s.batch, ", length ", s.length, ", heads ", s.heads, ", key/value heads ",
-              s.kv_heads, ", head size ", s.head_size, "; expected heads to be a multiple of key/value heads"));
+         text(operation, ": batch ", s.batch, ", length ", s.length, ", heads ", s.heads, ", head size ", s.head_size,
+              ", window ", s.window, "; expected a head size of 1 or more and none below 0"));
+  }
+  if (!empty && !groups_fit(s)) {
+    const std::string group = s.group == 0 ? "heads / key/value heads" : text(s.group);
+    fail(Failure::configuration,
+         text(operation, ": heads ", s.heads, ", key/value heads ", s.kv_heads, ", group ", group, ", skew ", s.skew,
+              "; expected 0 <= skew < group and key/value heads = ceil((skew + heads) / group)"));
   }
   if (device.target() == DeviceKind::cuda) expect_cuda_shape(operation, s);
 }
@@ -41,9 +56,10 @@ void expect_keys(const char* operation, const char* operand, const AttentionShap
   expect_dtype(operation, operand, m, dtype);
 }
 
+// A row's queries see 1, 2, ... keys until they see a whole window.
 double visible_pairs(const AttentionShape& s) {
-  return 0.5 * static_cast<double>(s.batch * s.heads) * static_cast<double>(s.length) *
-         static_cast<double>(s.length + 1);
+  const auto heads = static_cast<double>(s.batch * s.heads), span = static_cast<double>(s.span());
+  return heads * (0.5 * span * (span + 1) + span * static_cast<double>(s.length - s.span()));
 }
 
 }  // namespace

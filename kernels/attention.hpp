@@ -2,6 +2,7 @@
 // recomputes the probabilities from the row's log-sum-exp. Dao et al. 2022 (arXiv 2205.14135), algorithms 1 and 4.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <span>
 
@@ -23,7 +24,12 @@ struct AttentionShape {
   Index skew = 0;
   Index window = 0;     // query t sees keys s with t - window < s <= t; 0: all keys s <= t
   Index rows() const { return batch * length; }
-  Index kv_head(Index head) const { return (skew + head) / (group == 0 ? heads / kv_heads : group); }
+  Index group_size() const { return group == 0 ? heads / kv_heads : group; }
+  Index kv_head(Index head) const { return (skew + head) / group_size(); }
+  // Heads [first_head(g), first_head(g + 1)) of this rank meet key/value head g.
+  Index first_head(Index kv_head) const { return std::clamp<Index>(kv_head * group_size() - skew, 0, heads); }
+  // Keys that the last query of a sequence sees.
+  Index span() const { return window == 0 || window > length ? length : window; }
 };
 
 // Heads on a cuda device, where a block's shared memory holds whole rows of a head, and B T H, which is counted there in

@@ -28,10 +28,9 @@ class BackwardTask {
 
   void run(Index batch, Index kv_head) {
     const AttentionShape& s = args_.shape;
-    const Index group = s.heads / s.kv_heads;
     std::fill_n(dk_, tiles_ * kTile * wide_, 0.0f);
     std::fill_n(dv_, tiles_ * kTile * wide_, 0.0f);
-    for (Index head = kv_head * group; head < (kv_head + 1) * group; ++head) {
+    for (Index head = s.first_head(kv_head); head < s.first_head(kv_head + 1); ++head) {
       for (Index tile = 0; tile < tiles_; ++tile) query_tile(batch, head, kv_head, tile);
     }
     float ones[kTile];
@@ -50,11 +49,11 @@ class BackwardTask {
     const TilePlace queries = place(s, batch, tile, head);
     load_queries(queries, head, scale);
     std::fill_n(dq_, kTile * wide_, 0.0f);
-    for (Index other = 0; other <= tile; ++other) {
+    for (Index other = first_key_tile(s, tile); other <= tile; ++other) {
       const TilePlace keys = place(s, batch, other, kv_head);
       load_tile(args_.k, keys, size_, 1.0f, k_, wide_);
       load_tile(args_.v, keys, size_, 1.0f, v_, wide_);
-      key_tile(Visible(other == tile), dk_ + other * kTile * wide_, dv_ + other * kTile * wide_);
+      key_tile(Visible(s, (tile - other) * kTile), dk_ + other * kTile * wide_, dv_ + other * kTile * wide_);
     }
     float scales[kTile];
     std::fill_n(scales, kTile, scale);

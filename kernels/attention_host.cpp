@@ -10,7 +10,9 @@ struct RunningSoftmax {
   float maximum[kTile], sum[kTile], rescale[kTile];
 
   RunningSoftmax() {
-    std::fill_n(maximum, kTile, -std::numeric_limits<float>::infinity());
+    // Not -infinity, which an unseen score has: with a window, a query may see nothing of the first tile, and the
+    // difference of two infinities is no number.
+    std::fill_n(maximum, kTile, std::numeric_limits<float>::lowest());
     std::fill_n(sum, kTile, 0.0f);
   }
 
@@ -61,21 +63,21 @@ class ForwardTask {
 
   void run(Index batch, Index head, Index tile) {
     const AttentionShape& s = args_.shape;
-    const Index kv_head = head / (s.heads / s.kv_heads);
+    const Index kv_head = s.kv_head(head), first = first_key_tile(s, tile);
     const TilePlace queries = place(s, batch, tile, head);
     load_tile(args_.q, queries, size_, 1.0f / std::sqrt(static_cast<float>(size_)), q_, wide_);
     transpose_tile(q_, wide_, size_, q_transposed_);
     std::fill_n(out_, kTile * wide_, 0.0f);
     RunningSoftmax softmax;
-    for (Index other = 0; other <= tile; ++other) {
+    for (Index other = first; other <= tile; ++other) {
       const TilePlace keys = place(s, batch, other, kv_head);
       load_tile(args_.k, keys, size_, 1.0f, k_, wide_);
       load_tile(args_.v, keys, size_, 1.0f, v_, wide_);
-      const Visible visible(other == tile);
+      const Visible visible(s, (tile - other) * kTile);
       visible.multiply(k_, wide_, q_transposed_, size_, scores_);
       visible.mask(scores_);
       softmax.take(visible, scores_);
-      if (other > 0) scale_rows(out_, wide_, softmax.rescale);
+      if (other > first) scale_rows(out_, wide_, softmax.rescale);
       visible.add_to_queries(scores_, v_, wide_, out_);
     }
     finish(queries, head, softmax);

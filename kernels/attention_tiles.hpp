@@ -58,21 +58,32 @@ inline void transpose_tile(const float* from, Index stride, Index size, float* t
   }
 }
 
-// Which (key, query) pairs of a tile exist: all, or on the diagonal those with key <= query. There, products and
-// exponentials leave out what lies below the diagonal, in strips of as many keys as a product's block is wide.
+// The first tile of keys that a tile of queries sees, by its first query.
+inline Index first_key_tile(const AttentionShape& s, Index tile) {
+  return std::max<Index>(0, tile * kTile - s.span() + 1) / kTile;
+}
+
+// Which (key, query) pairs of a tile exist: all; on the diagonal those with key <= query; and at the far edge of a
+// window those that are near enough. On the diagonal, products and exponentials leave out what lies below it, in strips
+// of as many keys as a product's block is wide; at the far edge, of which a query has at most one whole tile's worth,
+// they leave out nothing.
 class Visible {
  public:
-  explicit Visible(bool diagonal) : diagonal_(diagonal), strip_(diagonal ? kBlockCols : kTile) {}
+  // `distance`: from the first key to the first query, a multiple of kTile.
+  Visible(const AttentionShape& s, Index distance)
+      : diagonal_(distance == 0), strip_(diagonal_ ? kBlockCols : kTile), reach_(s.span() - distance) {}
 
   // Queries before this one do not meet the key's strip: their scores are neither written nor read.
   Index first_query(Index key) const { return key / strip_ * strip_; }
 
   // Of the scores that are written, those of unseen keys become -infinity.
   void mask(float* scores) const {
-    if (!diagonal_) return;
-    for (Index key = 1; key < kTile; ++key) {
-      std::fill(scores + key * kTile + first_query(key), scores + key * kTile + key,
-                -std::numeric_limits<float>::infinity());
+    constexpr float kUnseen = -std::numeric_limits<float>::infinity();
+    for (Index key = 1; diagonal_ && key < kTile; ++key) {
+      std::fill(scores + key * kTile + first_query(key), scores + key * kTile + key, kUnseen);
+    }
+    for (Index key = 0; key + reach_ < kTile; ++key) {  // whose last query is key + reach_ - 1, if any
+      std::fill(scores + key * kTile + std::max<Index>(0, key + reach_), scores + (key + 1) * kTile, kUnseen);
     }
   }
 
@@ -103,6 +114,7 @@ class Visible {
  private:
   bool diagonal_;
   Index strip_;
+  Index reach_;  // the last key that query i of the tile sees is i - reach_ + 1
 };
 
 }  // namespace lorashard::kernels

@@ -15,6 +15,7 @@
 #include "kernels/gemm.hpp"
 #include "kernels/loss.hpp"
 #include "kernels/norm.hpp"
+#include "kernels/rotary.hpp"
 
 namespace lorashard::kernels {
 
@@ -30,6 +31,14 @@ inline Index layer_norm_cuda_scratch(const LayerNormBackward& args) {
 }
 void layer_norm_cuda(Device& device, const LayerNormBackward& args, std::byte* scratch);
 
+void rms_norm_cuda(Device& device, const RmsNormForward& args);
+inline Index rms_norm_cuda_scratch(const RmsNormBackward& args) {
+  if (args.dweight.empty()) return 0;
+  return cuda_row_parts(args.x.rows * (args.x.cols / args.weight.cols)) * args.weight.cols * size_bytes(DType::f32);
+}
+void rms_norm_cuda(Device& device, const RmsNormBackward& args, std::byte* scratch);
+void rotary_cuda(Device& device, const Rotary& args);
+
 void attention_cuda(Device& device, const AttentionForward& args);
 inline Index attention_cuda_scratch(const AttentionBackward& args) {  // row sums of dout * out, (H, B*T) f32
   return args.shape.heads * args.shape.rows() * size_bytes(DType::f32);
@@ -42,6 +51,8 @@ void add_cuda(Device& device, ConstMatrix x, Matrix y, float scale);
 void add_residual_cuda(Device& device, ConstMatrix x, ConstMatrix residual, ConstMatrix bias, Matrix y);
 void gelu_cuda(Device& device, ConstMatrix x, Matrix y);
 void gelu_backward_cuda(Device& device, ConstMatrix x, ConstMatrix dy, Matrix dx);
+void swiglu_cuda(Device& device, ConstMatrix gate_up, Matrix y);
+void swiglu_backward_cuda(Device& device, ConstMatrix gate_up, ConstMatrix dy, Matrix dgate_up);
 inline Index bias_gradient_cuda_scratch(ConstMatrix dy) { return cuda_row_parts(dy.rows) * dy.cols * size_bytes(DType::f32); }
 void bias_gradient_cuda(Device& device, ConstMatrix dy, Matrix db, std::byte* scratch);
 void dropout_cuda(Device& device, const DropoutMask& mask, ConstMatrix x, Matrix y);

@@ -68,6 +68,22 @@ void gelu_backward(Device& device, ConstMatrix x, ConstMatrix dy, Matrix dx) {
   if (run.cuda()) gelu_backward_cuda(device, x, dy, dx);
 }
 
+void swiglu(Device& device, ConstMatrix gate_up, Matrix y) {
+  expect_extents("swiglu", "gate_up", gate_up, y.rows, 2 * y.cols);
+  const Operation run(device, Phase::elementwise, {kSwigluFlops * y.count(), moved_bytes(gate_up, y)});
+  if (run.host()) swiglu_host(gate_up, y);
+  if (run.cuda()) swiglu_cuda(device, gate_up, y);
+}
+
+void swiglu_backward(Device& device, ConstMatrix gate_up, ConstMatrix dy, Matrix dgate_up) {
+  expect_extents("swiglu_backward", "gate_up", gate_up, dy.rows, 2 * dy.cols);
+  expect_extents("swiglu_backward", "dgate_up", dgate_up, dy.rows, 2 * dy.cols);
+  const Operation run(device, Phase::elementwise,
+                      {kSwigluBackwardFlops * dy.count(), moved_bytes(gate_up, dy, dgate_up)});
+  if (run.host()) swiglu_backward_host(gate_up, dy, dgate_up);
+  if (run.cuda()) swiglu_backward_cuda(device, gate_up, dy, dgate_up);
+}
+
 void bias_gradient(Device& device, ConstMatrix dy, Matrix db) {
   expect_f32("bias_gradient", "db", db, 1, dy.cols);
   const Operation run(device, Phase::elementwise, {1.0 * dy.count(), moved_bytes(dy, db, db)});

@@ -29,6 +29,31 @@ void gelu_backward_host(ConstMatrix x, ConstMatrix dy, Matrix dx) {
   map([](float a, float d) { return d * gelu_derivative(a); }, dx, x, dy);
 }
 
+void swiglu_host(ConstMatrix gate_up, Matrix y) {
+  map([](float gate, float up) { return silu(gate) * up; }, y, gate_up.col_range(0, y.cols),
+      gate_up.col_range(y.cols, y.cols));
+}
+
+void swiglu_backward_host(ConstMatrix gate_up, ConstMatrix dy, Matrix dgate_up) {
+  const Index half = dy.cols;
+  for_blocks(dy.rows, half, [&](Index r, Index first, Index count) {
+    float rooms[5][kBlock];
+    const float* gate = read(gate_up, r, first, count, rooms[0]);
+    const float* up = read(gate_up, r, half + first, count, rooms[1]);
+    const float* from = read(dy, r, first, count, rooms[2]);
+    float* dgate = target(dgate_up, r, first, rooms[3]);
+    float* dup = target(dgate_up, r, half + first, rooms[4]);
+#pragma omp simd
+    for (Index i = 0; i < count; ++i) {  // read before it is written, which may be the same place
+      const float g = gate[i], u = up[i], d = from[i];
+      dgate[i] = d * u * silu_derivative(g);
+      dup[i] = d * silu(g);
+    }
+    write(dgate_up, r, first, count, dgate);
+    write(dgate_up, r, half + first, count, dup);
+  });
+}
+
 // Sums of 64 rows, then the sum of those: the error grows with 64 + M / 64 instead of M.
 void bias_gradient_host(ConstMatrix dy, Matrix db) {
   for_column_blocks(dy.rows, dy.cols, [&](Index first, Index count) {

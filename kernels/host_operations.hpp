@@ -1,5 +1,5 @@
-// The host meanings of the operations whose contracts are in norm, attention, elementwise, embedding, loss and adamw
-// .hpp. The function of the contract has checked the arguments.
+// The host meanings of the operations whose contracts are in norm, rotary, attention, elementwise, embedding, loss
+// and adamw .hpp. The function of the contract has checked the arguments.
 #pragma once
 
 #include "kernels/adamw.hpp"
@@ -8,11 +8,16 @@
 #include "kernels/embedding.hpp"
 #include "kernels/loss.hpp"
 #include "kernels/norm.hpp"
+#include "kernels/rotary.hpp"
 
 namespace lorashard::kernels {
 
 void layer_norm_host(const LayerNormForward& args);
 void layer_norm_host(const LayerNormBackward& args);
+
+void rms_norm_host(const RmsNormForward& args);
+void rms_norm_host(const RmsNormBackward& args);
+void rotary_host(const Rotary& args);
 
 void attention_host(const AttentionForward& args);
 void attention_host(const AttentionBackward& args);
@@ -23,6 +28,8 @@ void add_host(ConstMatrix x, Matrix y, float scale);
 void add_residual_host(ConstMatrix x, ConstMatrix residual, ConstMatrix bias, Matrix y);
 void gelu_host(ConstMatrix x, Matrix y);
 void gelu_backward_host(ConstMatrix x, ConstMatrix dy, Matrix dx);
+void swiglu_host(ConstMatrix gate_up, Matrix y);
+void swiglu_backward_host(ConstMatrix gate_up, ConstMatrix dy, Matrix dgate_up);
 void bias_gradient_host(ConstMatrix dy, Matrix db);
 void dropout_host(const DropoutMask& mask, ConstMatrix x, Matrix y);
 void dropout_add_host(const DropoutMask& mask, ConstMatrix x, Matrix y);

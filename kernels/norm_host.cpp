@@ -1,7 +1,7 @@
 #include <cmath>
 
-#include "kernels/host_loops.hpp"
 #include "kernels/host_operations.hpp"
+#include "kernels/host_row_parts.hpp"
 
 namespace lorashard::kernels {
 namespace {
@@ -30,24 +30,6 @@ void row_gradient(RowStatistics s, const float* x, const float* w, const float* 
   } else {
 #pragma omp simd
     for (Index i = 0; i < cols; ++i) dx[i] = value(i);
-  }
-}
-
-// Rows whose weight gradients are summed together before the sums are added in order. At most 64 such groups.
-Index rows_per_group(Index rows) { return std::max<Index>(8, divide_up(rows, 64)); }
-
-// dweight and dbias += the groups' sums (groups, 2, C), in order.
-void add_groups(const std::vector<float>& sums, Index groups, Matrix dweight, Matrix dbias) {
-  const Index cols = dweight.cols;
-  for (Index g = 0; g < groups; ++g) {
-    const float* from = sums.data() + g * 2 * cols;
-    float* weight = dweight.row<float>(0);
-    float* bias = dbias.row<float>(0);
-#pragma omp simd
-    for (Index i = 0; i < cols; ++i) {
-      weight[i] += from[i];
-      bias[i] += from[cols + i];
-    }
   }
 }
 
@@ -81,20 +63,20 @@ void layer_norm_host(const LayerNormBackward& args) {
   if (args.x.empty()) return;
   const bool trained = !args.dweight.empty();
   const std::vector<float> weight = widened(args.weight);
-  const Index group_rows = rows_per_group(rows), groups = divide_up(rows, group_rows);
-  std::vector<float> sums(trained ? groups * 2 * cols : 0);
+  const RowParts parts(rows);
+  std::vector<float> sums(trained ? parts.count * 2 * cols : 0);  // (parts, 2, C)
 #pragma omp parallel if (rows * cols >= kWorthThreads)
   {
     std::vector<float> room(4 * cols);
 #pragma omp for schedule(static)
-    for (Index g = 0; g < groups; ++g) {
-      for (Index r = g * group_rows; r < std::min(rows, (g + 1) * group_rows); ++r) {
+    for (Index p = 0; p < parts.count; ++p) {
+      for (Index r = parts.begin(p); r < parts.end(p); ++r) {
         const float* x = read(args.x, r, 0, cols, room.data());
         const float* dy = read(args.dy, r, 0, cols, room.data() + cols);
         const float* before = args.accumulate ? read(args.dx, r, 0, cols, room.data() + 2 * cols) : nullptr;
         const RowStatistics s{args.statistics.row<float>(r)[0], args.statistics.row<float>(r)[1]};
         if (trained) {
-          float* sum = sums.data() + g * 2 * cols;
+          float* sum = sums.data() + p * 2 * cols;
 #pragma omp simd
           for (Index i = 0; i < cols; ++i) {
             sum[i] += dy[i] * ((x[i] - s.mean) * s.rstd);
@@ -107,7 +89,9 @@ void layer_norm_host(const LayerNormBackward& args) {
       }
     }
   }
-  if (trained) add_groups(sums, groups, args.dweight, args.dbias);
+  if (!trained) return;
+  add_parts(sums.data(), parts, 2 * cols, args.dweight);
+  add_parts(sums.data() + cols, parts, 2 * cols, args.dbias);
 }
 
 }  // namespace lorashard::kernels

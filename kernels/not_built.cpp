@@ -17,6 +17,9 @@ std::string cuda_build() { return "without CUDA"; }
 
 void layer_norm_cuda(Device&, const LayerNormForward&) { refuse(); }
 void layer_norm_cuda(Device&, const LayerNormBackward&, std::byte*) { refuse(); }
+void rms_norm_cuda(Device&, const RmsNormForward&) { refuse(); }
+void rms_norm_cuda(Device&, const RmsNormBackward&, std::byte*) { refuse(); }
+void rotary_cuda(Device&, const Rotary&) { refuse(); }
 void attention_cuda(Device&, const AttentionForward&) { refuse(); }
 void attention_cuda(Device&, const AttentionBackward&, std::byte*) { refuse(); }
 void fill_cuda(Device&, Matrix, float) { refuse(); }
@@ -25,6 +28,8 @@ void add_cuda(Device&, ConstMatrix, Matrix, float) { refuse(); }
 void add_residual_cuda(Device&, ConstMatrix, ConstMatrix, ConstMatrix, Matrix) { refuse(); }
 void gelu_cuda(Device&, ConstMatrix, Matrix) { refuse(); }
 void gelu_backward_cuda(Device&, ConstMatrix, ConstMatrix, Matrix) { refuse(); }
+void swiglu_cuda(Device&, ConstMatrix, Matrix) { refuse(); }
+void swiglu_backward_cuda(Device&, ConstMatrix, ConstMatrix, Matrix) { refuse(); }
 void bias_gradient_cuda(Device&, ConstMatrix, Matrix, std::byte*) { refuse(); }
 void dropout_cuda(Device&, const DropoutMask&, ConstMatrix, Matrix) { refuse(); }
 void dropout_add_cuda(Device&, const DropoutMask&, ConstMatrix, Matrix) { refuse(); }

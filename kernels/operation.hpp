@@ -31,6 +31,8 @@ inline void expect_f64(const char* operation, const char* operand, const ConstMa
 
 // FLOPs of an element of gelu and of its backward, an exponential counted as ten.
 inline constexpr double kGeluFlops = 20, kGeluBackwardFlops = 30;
+// Of a result of swiglu, and of its two gradients together.
+inline constexpr double kSwigluFlops = 14, kSwigluBackwardFlops = 22;
 
 // One operation in flight: its cost is recorded at once, its time until the end of the scope.
 class Operation {

@@ -114,6 +114,33 @@ TEST(Elementwise, GeluAppliesTheElementsFunction) {
   });
 }
 
+// test_numbers.cpp holds silu() against doubles. In place as well, where a gradient takes the place of what it needs.
+TEST(Elementwise, SwigluAppliesTheElementsFunctions) {
+  const auto device = make_host_device(2);
+  for_types_and_extents([&](DType from, DType to, Index rows, Index cols) {
+    Sample gate_up(from, rows, 2 * cols, 3), dy(to, rows, cols), y(to, rows, cols, 1), dgate_up(from, rows, 2 * cols);
+    gate_up.normals(1, 2.0);
+    dy.normals(2);
+    const Doubles x = to_doubles(gate_up);
+    swiglu(*device, gate_up, y);
+    swiglu_backward(*device, gate_up, dy, dgate_up);
+    swiglu_backward(*device, gate_up, dy, gate_up);
+    for (Index r = 0; r < rows; ++r) {
+      for (Index c = 0; c < cols; ++c) {
+        const float gate = static_cast<float>(x(r, c));
+        const double up = x(r, cols + c), d = dy(r, c);
+        // As for gelu: |silu| <= |gate| and its derivative's terms below 2.
+        const double float_error = 40 * kFloatEpsilon, stored_error = float_error + unit_roundoff(from);
+        ASSERT_NEAR(y(r, c), silu(gate) * up, (float_error + unit_roundoff(to)) * std::abs(gate * up));
+        ASSERT_NEAR(dgate_up(r, c), d * up * silu_derivative(gate), stored_error * 2 * std::abs(d * up));
+        ASSERT_NEAR(dgate_up(r, cols + c), d * silu(gate), stored_error * std::abs(d * gate));
+        ASSERT_EQ(gate_up(r, c), dgate_up(r, c));
+        ASSERT_EQ(gate_up(r, cols + c), dgate_up(r, cols + c));
+      }
+    }
+  });
+}
+
 TEST(Elementwise, BiasGradientAddsColumnSums) {
   const auto device = make_host_device(2);
   for (const DType dtype : {DType::f32, DType::bf16}) {
@@ -141,6 +168,8 @@ TEST(Elementwise, DoesNotDependOnThreads) {
     db.fill(0);
     gelu(device, x, y);
     bias_gradient(device, y, db);
+    swiglu(device, y, x.view().col_range(0, 145));
+    swiglu_backward(device, y, x.view().col_range(0, 145), y);
     auto bytes = y.image();
     bytes.insert(bytes.end(), db.image().begin(), db.image().end());
     return bytes;
@@ -164,6 +193,12 @@ TEST(Elementwise, CostIsTheSameOnMetaAndAsStated) {
     EXPECT_EQ(bytes(), 1360 + 120 + 480 + 40);
     gelu(device, x, y);
     gelu_backward(device, x, y, y);
+    const Matrix half = y.view().col_range(0, 5);
+    const double before = bytes();
+    swiglu(device, x, half);
+    EXPECT_EQ(bytes() - before, 120 + 120);
+    swiglu_backward(device, x, half, y);
+    EXPECT_EQ(bytes() - before, 240 + 120 + 120 + 240);
     bias_gradient(device, y, row);
     dropout(device, {{1, 1}, 0.1f, 0, 0, 10}, x, y);
     dropout_add(device, {{1, 1}, 0.1f, 0, 0, 10}, x, y);
@@ -179,6 +214,9 @@ TEST(Elementwise, EmptyIsNothing) {
     copy(*device, x, y);
     add(*device, x, y);
     gelu(*device, x, y);
+    Sample pair(DType::f32, rows, 2 * cols);
+    swiglu(*device, pair, y);
+    swiglu_backward(*device, pair, y, pair);
     dropout(*device, {{1, 1}, 0.5f, 0, 0, cols}, x, y);
     bias_gradient(*device, x, db.normals(1));
     EXPECT_EQ(db.image(), before.normals(1).image());
@@ -193,6 +231,8 @@ TEST(Elementwise, RefusesOtherExtents) {
   EXPECT_THROW(add_residual(*device, x, y, {}, x), Error);
   EXPECT_THROW(gelu(*device, x, y), Error);
   EXPECT_THROW(gelu_backward(*device, x, y, x), Error);
+  EXPECT_THROW(swiglu(*device, x, y), Error);
+  EXPECT_THROW(swiglu_backward(*device, x, y, x), Error);
   EXPECT_THROW(bias_gradient(*device, x, low), Error);
 }
 

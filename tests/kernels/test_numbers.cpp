@@ -103,5 +103,58 @@ TEST(Gelu, FarOut) {
   EXPECT_TRUE(std::isnan(gelu_derivative(std::nanf(""))));
 }
 
+// The exponential's 1.5 ulp (3 units), the sum's and the quotient's.
+TEST(Silu, KeepsItsDigits) {
+  for (int i = -80000; i <= 80000; ++i) {
+    const float x = static_cast<float>(i) * 1e-3f;
+    const double s = 1.0 / (1.0 + std::exp(-static_cast<double>(x))), e = std::exp(-static_cast<double>(x));
+    EXPECT_LE(std::abs(silu(x) - x * s), 6 * kFloatEpsilon * std::abs(x * s) + 1e-37) << x;
+    const double terms = s + std::abs(x) * s * s * e;
+    EXPECT_LE(std::abs(silu_derivative(x) - (s + x * s * s * e)), 16 * kFloatEpsilon * terms + 1e-37) << x;
+  }
+}
+
+TEST(Silu, FarOut) {
+  EXPECT_EQ(silu(0.0f), 0.0f);
+  EXPECT_EQ(silu_derivative(0.0f), 0.5f);
+  EXPECT_EQ(silu(200.0f), 200.0f);
+  EXPECT_EQ(silu(-200.0f), 0.0f);
+  EXPECT_EQ(silu_derivative(200.0f), 1.0f);
+  EXPECT_NEAR(silu_derivative(-200.0f), 0.0f, 1e-30);
+  EXPECT_TRUE(std::isnan(silu(std::nanf(""))));
+  EXPECT_TRUE(std::isnan(silu_derivative(std::nanf(""))));
+}
+
+// Angles as rotary positions make them, to the largest 32-bit position, and on both sides of every quarter's edges.
+TEST(Turn, WithinOneAndAHalfUlp) {
+  double worst = 0;
+  const auto take = [&](double angle) {
+    const Turn turn = turn_by(angle);
+    const auto c = static_cast<double>(cosl(angle)), s = static_cast<double>(sinl(angle));
+    // Near 0 the angle's own last digit counts: 2^-50 of it.
+    const double slack = std::abs(angle) * 0x1.0p-50;
+    if (std::abs(turn.cosine - c) > slack) worst = std::max(worst, ulps(turn.cosine, c));
+    if (std::abs(turn.sine - s) > slack) worst = std::max(worst, ulps(turn.sine, s));
+  };
+  for (int position = 0; position < 4000; ++position) {
+    for (const float frequency : {1.0f, 0.8659643f, 0.1f, 0.01f, 1.1547819e-4f}) {
+      take(static_cast<double>(position) * static_cast<double>(frequency));
+      take(-static_cast<double>(position * 536870) * static_cast<double>(frequency));
+      take((position * 0.25) * M_PI);
+      take((position * 0.25) * M_PI + 1e-4);
+      take((position * 0.25) * M_PI - 1e-7);
+      take(position * 1e-9);
+    }
+  }
+  EXPECT_LE(worst, 1.5);
+}
+
+TEST(Turn, Ends) {
+  EXPECT_EQ(turn_by(0.0).cosine, 1.0f);
+  EXPECT_EQ(turn_by(0.0).sine, 0.0f);
+  EXPECT_TRUE(std::isnan(turn_by(std::nan("")).cosine));
+  EXPECT_TRUE(std::isnan(turn_by(std::nan("")).sine));
+}
+
 }  // namespace
 }  // namespace lorashard::kernels
