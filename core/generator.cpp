@@ -12,8 +12,8 @@ Generator::Generator(Inference& model, const SamplingOptions& options, std::int3
     : model_(model), options_(options), end_(end) {}
 
 // Tokens that a prompt and its completion may have.
-Index Generator::room(const Tokens& prompt, Index number) const {
-  const Index context = model_.shape().context, length = static_cast<Index>(prompt.size());
+Index Generator::room(const Prompt& prompt) const {
+  const Index context = model_.shape().context, length = static_cast<Index>(prompt.tokens.size()), number = prompt.number;
   if (length == 0) fail(Failure::configuration, text("prompt ", number + 1, ": found no token, expected at least one"));
   if (length >= context)
     fail(Failure::configuration, text("prompt ", number + 1, ": found ", length, " tokens, expected less than the model's context ",
@@ -22,8 +22,8 @@ Index Generator::room(const Tokens& prompt, Index number) const {
 }
 
 // The same whatever the mesh, and whichever prompts are completed beside it.
-float Generator::drawn(Index prompt, Index position) const {
-  return kernels::uniform({options_.seed, static_cast<std::uint64_t>(prompt)}, static_cast<std::uint64_t>(position));
+float Generator::drawn(const Prompt& prompt, Index position) const {
+  return kernels::uniform({options_.seed, static_cast<std::uint64_t>(prompt.number)}, static_cast<std::uint64_t>(position));
 }
 
 std::span<float> Generator::row(std::vector<float>& logits, Index i) const {
@@ -31,28 +31,29 @@ std::span<float> Generator::row(std::vector<float>& logits, Index i) const {
   return std::span(logits).subspan(static_cast<std::size_t>(i) * vocab, vocab);
 }
 
-std::vector<Generator::Tokens> Generator::complete(const std::vector<Tokens>& prompts, Index first, Index together,
-                                                   const Watch& watch) {
+std::vector<Generator::Tokens> Generator::complete(const std::vector<Prompt>& prompts, Index together, const Watch& watch) {
   std::vector<Tokens> made;
-  const auto all = std::span<const Tokens>(prompts);
-  for (std::size_t i = 0; i < prompts.size(); ++i) room(prompts[i], first + static_cast<Index>(i));
+  for (const Prompt& prompt : prompts) room(prompt);
   if (options_.beams > 1) {
-    for (std::size_t i = 0; i < prompts.size(); ++i) made.push_back(search(prompts[i], first + static_cast<Index>(i), watch));
+    for (std::size_t i = 0; i < prompts.size(); ++i) made.push_back(search(prompts[i], static_cast<Index>(i), watch));
     return made;
   }
   const auto step = static_cast<std::size_t>(together);
   for (std::size_t i = 0; i < prompts.size(); i += step)
-    for (Tokens& tokens : sample(all.subspan(i, std::min(step, prompts.size() - i)), first + static_cast<Index>(i), watch))
+    for (Tokens& tokens : sample(std::span(prompts).subspan(i, std::min(step, prompts.size() - i)), static_cast<Index>(i), watch))
       made.push_back(std::move(tokens));
   return made;
 }
 
-std::vector<Generator::Tokens> Generator::sample(std::span<const Tokens> prompts, Index first, const Watch& watch) {
+std::vector<Generator::Tokens> Generator::sample(std::span<const Prompt> prompts, Index first, const Watch& watch) {
   const Index count = static_cast<Index>(prompts.size());
   Index capacity = 0;
-  for (Index i = 0; i < count; ++i) capacity = std::max(capacity, room(prompts[static_cast<std::size_t>(i)], first + i));
+  std::vector<Tokens> made(prompts.size()), seen;
+  for (const Prompt& prompt : prompts) {
+    capacity = std::max(capacity, room(prompt));
+    seen.push_back(prompt.tokens);
+  }
   model_.reserve(count, capacity);
-  std::vector<Tokens> made(prompts.size()), seen(prompts.begin(), prompts.end());
   std::vector<bool> over(prompts.size());
   std::vector<std::int32_t> next(prompts.size(), end_);
 
@@ -60,17 +61,17 @@ std::vector<Generator::Tokens> Generator::sample(std::span<const Tokens> prompts
     const auto at = static_cast<std::size_t>(i);
     Tokens& tokens = made[at];
     penalise(logits, seen[at], options_.repetition_penalty);
-    next[at] = choose(logits, options_, drawn(first + i, static_cast<Index>(tokens.size())));
+    next[at] = choose(logits, options_, drawn(prompts[at], static_cast<Index>(tokens.size())));
     tokens.push_back(next[at]);
     seen[at].push_back(next[at]);
     const bool ends = next[at] == end_ || !watch(first + i, tokens);
     if (ends) tokens.pop_back();
-    over[at] = ends || static_cast<Index>(tokens.size() + prompts[at].size()) >= room(prompts[at], first + i);
+    over[at] = ends || static_cast<Index>(seen[at].size()) >= room(prompts[at]);
   };
 
   if (options_.most_tokens < 1) return made;
   for (Index i = 0; i < count; ++i) {
-    std::vector<float> logits = model_.prompt(i, prompts[static_cast<std::size_t>(i)]);
+    std::vector<float> logits = model_.prompt(i, prompts[static_cast<std::size_t>(i)].tokens);
     take(i, logits);
   }
   while (std::find(over.begin(), over.end(), false) != over.end()) {
@@ -81,19 +82,19 @@ std::vector<Generator::Tokens> Generator::sample(std::span<const Tokens> prompts
   return made;
 }
 
-Generator::Tokens Generator::search(const Tokens& prompt, Index number, const Watch& watch) {
-  const Index room = this->room(prompt, number), beams = options_.beams;
+Generator::Tokens Generator::search(const Prompt& prompt, Index place, const Watch& watch) {
+  const Index room = this->room(prompt), beams = options_.beams;
   model_.reserve(beams, room);
   BeamSearch search(beams, options_.length_penalty, end_);
-  std::vector<float> logits = model_.prompt(0, prompt);
-  for (Index length = static_cast<Index>(prompt.size()); length < room; ++length) {
+  std::vector<float> logits = model_.prompt(0, prompt.tokens);
+  for (Index length = static_cast<Index>(prompt.tokens.size()); length < room; ++length) {
     std::vector<std::vector<double>> scores;
     for (std::size_t b = 0; b < search.running().size(); ++b) {
       const std::span<float> own = row(logits, static_cast<Index>(b));
       std::vector<double> log_probabilities = log_softmax(own);
       if (options_.repetition_penalty != 1) {  // of the scores, as for sampling: then they are no longer probabilities
         std::vector<float> penalised(log_probabilities.begin(), log_probabilities.end());
-        Tokens seen = prompt;
+        Tokens seen = prompt.tokens;
         const Tokens& made = search.running()[b].tokens;
         seen.insert(seen.end(), made.begin(), made.end());
         penalise(penalised, seen, options_.repetition_penalty);
@@ -115,7 +116,7 @@ Generator::Tokens Generator::search(const Tokens& prompt, Index number, const Wa
   Tokens best = search.best(), kept;
   for (const std::int32_t token : best) {
     kept.push_back(token);
-    if (watch(number, kept)) continue;
+    if (watch(place, kept)) continue;
     kept.pop_back();
     break;
   }

@@ -28,6 +28,8 @@ const Syntax& import_syntax();
 int import(dist::Runtime& runtime, int argc, char** argv);
 const Syntax& export_syntax();
 int export_files(dist::Runtime& runtime, int argc, char** argv);
+const Syntax& generate_syntax();
+int generate(dist::Runtime& runtime, int argc, char** argv);
 const Syntax& info_syntax();
 int info(dist::Runtime& runtime, int argc, char** argv);
 const Syntax& plan_syntax();

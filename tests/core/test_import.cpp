@@ -177,7 +177,7 @@ TEST_F(ImportTest, ATiedHeadMayBeStoredButMustBeTheEmbedding) {
 
 TEST_F(ImportTest, RefusesConfigsOfOtherModels) {
   const std::string bytes = weights();
-  refuse(R"({"model_type":"llama"})", bytes, {"config.json", "model_type", "'llama'", "'gpt2'"});
+  refuse(R"({"model_type":"bert"})", bytes, {"config.json", "model_type", "'bert'", "'gpt2'", "'llama'"});
   refuse(config(R"(,"activation_function":"relu")"), bytes, {"activation_function", "'relu'", "'gelu_new'"});
   refuse(config(R"(,"scale_attn_by_inverse_layer_idx":true)"), bytes,
          {"scale_attn_by_inverse_layer_idx", "found true"});

@@ -204,8 +204,8 @@ TEST_F(LlamaFiles, ScaledPositions) {
   EXPECT_EQ(yarn.high, 32);
   refuse(R"(,"rope_scaling":{"rope_type":"dynamic","factor":4})", {"rope_scaling", "rope_type", "'dynamic'", "'yarn'"});
   refuse(R"(,"rope_scaling":{"rope_type":"yarn","factor":4,"mscale":1})", {"mscale", "found 1"});
-  refuse(R"(,"rope_scaling":{"rope_type":"linear"})", {"factor", "found 0"});
-  refuse(R"(,"partial_rotary_factor":0.5)", {"partial_rotary_factor", "found 0.5"});
+  refuse(R"(,"rope_scaling":{"rope_type":"linear"})", {"factor", "found nothing"});
+  refuse(R"(,"partial_rotary_factor":0.5)", {"partial_rotary_factor", "expected 1"});
 }
 
 TEST_F(LlamaFiles, RefusesWhatItDoesNotDo) {

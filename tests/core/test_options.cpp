@@ -100,7 +100,10 @@ TEST(Options, CanonicalTextReadsBack) {
   const std::string job =
       "model.base = b;ase.h5\nmodel.family = llama\nmodel.layers = 3\nmodel.width = 96\nmodel.heads = 6\n"
       "model.kv_heads = 2\nmodel.ffn = 120\nmodel.vocab = 97\nmodel.context = 64\nmodel.tied_head = no\n"
-      "adapter.method = full\nadapter.targets = all\nadapter.layers = 0,2-5\nadapter.rank = full\nadapter.rank.gate = "
+      "model.norm_eps = 1e-6\nmodel.head_size = 8\nmodel.qkv_bias = yes\nmodel.qk_norm = yes\nmodel.window = 5\n"
+      "model.rope_theta = 500000\nmodel.rope_scaling = yarn\nmodel.rope_factor = 4\nmodel.rope_low = 2\n"
+      "model.rope_high = 32\nmodel.rope_attention_factor = 1.5\nmodel.rope_original_context = 16\n"
+      "model.rope_neighbours = yes\nadapter.method = full\nadapter.targets = all\nadapter.layers = 0,2-5\nadapter.rank = full\nadapter.rank.gate = "
       "3\n"
       "adapter.alpha = 0.1\nadapter.alpha.qkv = 1e-300\nadapter.dropout = 0.3\nadapter.init = \" blank\"\n"
       "adapter.seed = 7\ndata.train = t\ndata.valid = v\ndata.length = 12\ndata.order = sequential\ndata.seed = 9\n"

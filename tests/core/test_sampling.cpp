@@ -10,7 +10,9 @@ namespace {
 
 const std::vector<float> kLogits{0.0f, std::log(2.0f), std::log(4.0f), std::log(1.0f), std::log(8.0f)};  // 1 2 4 1 8 of 16
 
-std::map<std::int32_t, double> shares(const SamplingOptions& options) {
+std::map<std::int32_t, double> shares(double temperature, Index top_k = 0, double top_p = 1) {
+  SamplingOptions options;
+  options.temperature = temperature, options.top_k = top_k, options.top_p = top_p;
   constexpr int kDraws = 1600;
   std::map<std::int32_t, double> shares;
   for (int i = 0; i < kDraws; ++i) shares[choose(kLogits, options, (i + 0.5) / kDraws)] += 1.0 / kDraws;
@@ -23,24 +25,24 @@ TEST(Choose, GreedyTakesTheLikeliestAndOfEqualsTheFirst) {
 }
 
 TEST(Choose, DrawsByProbability) {
-  const auto all = shares({.temperature = 1});
+  const auto all = shares(1);
   const double expected[] = {1, 2, 4, 1, 8};
   for (int id = 0; id < 5; ++id) EXPECT_NEAR(all.at(id), expected[id] / 16, 1e-3) << id;
-  const auto sharp = shares({.temperature = 0.5});  // squares: 1 4 16 1 64 of 86
+  const auto sharp = shares(0.5);  // squares: 1 4 16 1 64 of 86
   EXPECT_NEAR(sharp.at(4), 64.0 / 86, 1e-3);
   EXPECT_NEAR(sharp.at(1), 4.0 / 86, 1e-3);
 }
 
 TEST(Choose, TopKAndTopPCutTheTail) {
-  const auto two = shares({.temperature = 1, .top_k = 2});
+  const auto two = shares(1, 2);
   EXPECT_EQ(two.size(), 2u);
   EXPECT_NEAR(two.at(4), 2.0 / 3, 1e-3);
   EXPECT_NEAR(two.at(2), 1.0 / 3, 1e-3);
-  EXPECT_EQ(shares({.temperature = 1, .top_p = 0.5}).size(), 1u);    // 8 of 16 is enough
-  EXPECT_EQ(shares({.temperature = 1, .top_p = 0.51}).size(), 2u);
-  EXPECT_EQ(shares({.temperature = 1, .top_p = 0.76}).size(), 3u);
-  EXPECT_EQ(shares({.temperature = 1, .top_p = 0}).size(), 1u);
-  EXPECT_EQ(shares({.temperature = 1, .top_k = 3, .top_p = 0.95}).size(), 3u);
+  EXPECT_EQ(shares(1, 0, 0.5).size(), 1u);    // 8 of 16 is enough
+  EXPECT_EQ(shares(1, 0, 0.51).size(), 2u);
+  EXPECT_EQ(shares(1, 0, 0.76).size(), 3u);
+  EXPECT_EQ(shares(1, 0, 0).size(), 1u);
+  EXPECT_EQ(shares(1, 3, 0.95).size(), 3u);
 }
 
 TEST(Penalise, EachTokenOnceAndAwayFromItsSign) {
