@@ -12,9 +12,6 @@ void expect_cuda_shape(const char* operation, const AttentionShape& s) {
     fail(Failure::configuration,
          text(operation, ": head size ", s.head_size, " on cuda; expected at most ", kLargestCudaHead));
   }
-  if (s.rows() * s.heads > 0 && (s.skew != 0 || s.span() != s.length || s.group_size() * s.kv_heads != s.heads)) {
-    fail(Failure::configuration, text(operation, ": cut groups and windows are not made for cuda yet"));
-  }
   if (s.rows() * s.heads > kMostCudaRows) {
     fail(Failure::configuration, text(operation, ": batch ", s.batch, ", length ", s.length, ", heads ", s.heads,
                                       " on cuda; expected a product of at most ", kMostCudaRows));

@@ -1,5 +1,7 @@
 // Attention on a GPU: Dao et al. 2022 (arXiv 2205.14135) with the loop order of Dao 2023 (arXiv 2307.08691): a block
 // keeps its queries and walks over the keys, so it needs nothing from other blocks.
+#include <cfloat>
+
 #include "kernels/attention_products.cuh"
 #include "kernels/attention_tiles.cuh"
 #include "kernels/cuda_operations.hpp"
@@ -23,13 +25,14 @@ template <class Tile>
 struct RunningSoftmax {
   float maximum[Tile::kThreadRows], sum[Tile::kThreadRows];
 
+  // No maximum is ever -infinity, as unseen scores are: with a window, a row may see nothing of its first tile, and the
+  // difference of two infinities is no number.
   __device__ RunningSoftmax() {
 #pragma unroll
-    for (int i = 0; i < Tile::kThreadRows; ++i) maximum[i] = -INFINITY, sum[i] = 0.0f;
+    for (int i = 0; i < Tile::kThreadRows; ++i) maximum[i] = -FLT_MAX, sum[i] = 0.0f;
   }
 
-  // scores -> 2^..., and what was summed before brought to the new maximum. Every row sees key 0, so after the first
-  // tile no maximum is -infinity.
+  // scores -> 2^..., and what was summed before brought to the new maximum.
   __device__ __forceinline__ void take(typename Tile::Scores& scores, float scale_log2, typename Tile::Output& out) {
     float highest[Tile::kThreadRows], rescale[Tile::kThreadRows];
 #pragma unroll
@@ -51,11 +54,12 @@ struct RunningSoftmax {
   }
 };
 
-// Scores of keys behind the query become -infinity.
+// Scores of keys that the query does not see become -infinity.
 template <class Tile>
-__device__ __forceinline__ void hide_later_keys(int first_query, int first_key, typename Tile::Scores& scores) {
-  scores.each([&](int i, int col, float& s) {
-    if (first_key + col > first_query + Tile::row_of(i)) s = -INFINITY;
+__device__ __forceinline__ void hide_unseen_keys(const HeadShape& s, int first_query, int first_key,
+                                                 typename Tile::Scores& scores) {
+  scores.each([&](int i, int col, float& score) {
+    if (!s.sees(first_query + Tile::row_of(i), first_key + col)) score = -INFINITY;
   });
 }
 
@@ -105,9 +109,9 @@ __global__ __launch_bounds__(Tile::kThreads,
   const ForwardMemory<Tile> memory;
   const HeadShape& s = args.s;
   const BlockPlace block = block_place<true>(static_cast<int>(blockIdx.x), s.heads, args.tiles);
-  const int kv_head = block.head / (s.heads / s.kv_heads), first_query = block.tile * Tile::kRows;
+  const int first_query = block.tile * Tile::kRows, first_turn = std::max(s.oldest_key(first_query), 0) / Tile::kInner;
   const TileRows queries = tile_rows(s, block.batch, block.head, first_query, Tile::kRows);
-  const TileRows sequence = tile_rows(s, block.batch, kv_head, 0, s.length);
+  const TileRows sequence = tile_rows(s, block.batch, s.kv_head(block.head), first_turn * Tile::kInner, s.length);
   TileReader<Tile> keys(args.k, sequence, s.size), values(args.v, sequence, s.size);
   const auto load_keys = [&](int turn) {
     const int left = s.length - turn * Tile::kInner;
@@ -115,23 +119,24 @@ __global__ __launch_bounds__(Tile::kThreads,
     values.template next<Tile::kInner>(memory.values(turn), left);
   };
   load_tile<Tile, Tile::kRows>(args.q, queries, s.size, memory.queries());
-  load_keys(0);
+  load_keys(first_turn);
   typename Tile::Output out;
   RunningSoftmax<Tile> softmax;
   const int end = first_query + queries.count, turns = (end + Tile::kInner - 1) / Tile::kInner;
   const int first_row = warp_uniform(Tile::first_row());
-  const int warp_end = first_row < queries.count ? first_query + first_row + Tile::kWarpRows : 0;
+  const int warp_query = first_query + first_row, warp_begin = s.oldest_key(warp_query);
+  const int warp_end = first_row < queries.count ? warp_query + Tile::kWarpRows : 0;
 #pragma unroll 1
-  for (int turn = 0; turn < turns; ++turn) {
+  for (int turn = first_turn; turn < turns; ++turn) {
     wait_copies();
     __syncthreads();  // this turn's tiles have arrived, and no one reads the last turn's any more
     if (turn + 1 < turns) load_keys(turn + 1);
     const int first_key = turn * Tile::kInner;
-    if (first_key >= warp_end) continue;
+    if (first_key >= warp_end || first_key + Tile::kInner <= warp_begin) continue;
     typename Tile::Scores scores;
     Tile::scores(memory.queries(), memory.keys(turn), scores);
-    if (first_key + Tile::kInner > first_query + first_row + 1) {
-      hide_later_keys<Tile>(first_query, first_key, scores);
+    if (first_key + Tile::kInner > warp_query + 1 || first_key < warp_begin + Tile::kWarpRows - 1) {
+      hide_unseen_keys<Tile>(s, first_query, first_key, scores);
     }
     softmax.take(scores, s.scale_log2, out);
     Tile::accumulate(scores, memory.values(turn), out, memory.room());

@@ -116,12 +116,14 @@ __global__ __launch_bounds__(Tile::kThreads,
   const HeadShape& s = args.s;
   const int part = static_cast<int>(blockIdx.x) % kParts, first_col = part * Tile::kColumns;
   const BlockPlace block = block_place<false>(static_cast<int>(blockIdx.x) / kParts, s.kv_heads, tiles);
-  const int first_key = block.tile * Tile::kRows, group = s.heads / s.kv_heads;
+  const int first_key = block.tile * Tile::kRows, first_head = s.first_head(block.head);
   const TileRows keys = tile_rows(s, block.batch, block.head, first_key, Tile::kRows);
-  const int turns_of_head = (s.length - first_key + Tile::kInner - 1) / Tile::kInner, turns = group * turns_of_head;
+  const int query_count = std::min(s.length - first_key, s.window + Tile::kRows - 1);  // that see any of the keys
+  const int turns_of_head = (query_count + Tile::kInner - 1) / Tile::kInner;
+  const int turns = (s.first_head(block.head + 1) - first_head) * turns_of_head;
   const auto first_query = [&](int turn) { return first_key + turn % turns_of_head * Tile::kInner; };
   const auto load_queries = [&](int turn) {
-    const int head = block.head * group + turn / turns_of_head;
+    const int head = first_head + turn / turns_of_head;
     const TileRows queries = tile_rows(s, block.batch, head, first_query(turn), Tile::kInner);
     load_tile<Tile, Tile::kInner>(args.q, queries, s.size, memory.walked(0, turn));
     load_tile<Tile, Tile::kInner>(args.dout, queries, s.size, memory.walked(1, turn));
@@ -145,13 +147,14 @@ __global__ __launch_bounds__(Tile::kThreads,
     __syncthreads();  // this turn's tiles have arrived, and no one reads the last turn's any more
     if (turn + 1 < turns) load_queries(turn + 1);
     const int query = first_query(turn);
-    if (query + Tile::kInner <= warp_key) continue;  // all before the warp's keys
+    if (query + Tile::kInner <= warp_key) continue;                    // all before the warp's keys
+    if (query - warp_key >= s.window + Tile::kWarpRows - 1) continue;  // all beyond their windows
     typename Tile::Scores p, ds;
     Tile::scores(memory.kept(0), memory.walked(0, turn), p);
     Tile::scores(memory.kept(1), memory.walked(1, turn), ds);
     const float *log_sum = memory.sums(0, turn), *delta = memory.sums(1, turn);
     score_gradients<Tile>(
-        s.scale_log2, [&](int i, int col) { return query + col >= first_key + Tile::row_of(i); },
+        s.scale_log2, [&](int i, int col) { return s.sees(query + col, first_key + Tile::row_of(i)); },
         [&](int, int col) {
           return float2{log_sum[col] * kLog2E, delta[col]};
         },
@@ -171,10 +174,10 @@ __global__ __launch_bounds__(Tile::kThreads,
   const BackwardMemory<Tile> memory;
   const HeadShape& s = args.s;
   const BlockPlace block = block_place<true>(static_cast<int>(blockIdx.x), s.heads, tiles);
-  const int first_query = block.tile * Tile::kRows, kv_head = block.head / (s.heads / s.kv_heads);
+  const int first_query = block.tile * Tile::kRows, first_turn = std::max(s.oldest_key(first_query), 0) / Tile::kInner;
   const TileRows queries = tile_rows(s, block.batch, block.head, first_query, Tile::kRows);
   const int end = first_query + queries.count, turns = (end + Tile::kInner - 1) / Tile::kInner;
-  const TileRows sequence = tile_rows(s, block.batch, kv_head, 0, s.length);
+  const TileRows sequence = tile_rows(s, block.batch, s.kv_head(block.head), first_turn * Tile::kInner, s.length);
   TileReader<Tile> keys(args.k, sequence, s.size), values(args.v, sequence, s.size);
   const auto load_keys = [&](int turn) {
     const int left = s.length - turn * Tile::kInner;
@@ -183,7 +186,7 @@ __global__ __launch_bounds__(Tile::kThreads,
   };
   load_tile<Tile, Tile::kRows>(args.q, queries, s.size, memory.kept(0));
   load_tile<Tile, Tile::kRows>(args.dout, queries, s.size, memory.kept(1));
-  load_keys(0);
+  load_keys(first_turn);
   float2 sums[Tile::kThreadRows];
 #pragma unroll
   for (int i = 0; i < Tile::kThreadRows; ++i) {
@@ -194,19 +197,20 @@ __global__ __launch_bounds__(Tile::kThreads,
   }
   typename Tile::Output dq;
   const int first_row = warp_uniform(Tile::first_row());
+  const int warp_begin = s.oldest_key(first_query + first_row);
   const int warp_end = first_row < queries.count ? first_query + first_row + Tile::kWarpRows : 0;
 #pragma unroll 1
-  for (int turn = 0; turn < turns; ++turn) {
+  for (int turn = first_turn; turn < turns; ++turn) {
     wait_copies();
     __syncthreads();  // as above
     if (turn + 1 < turns) load_keys(turn + 1);
     const int key = turn * Tile::kInner;
-    if (key >= warp_end) continue;
+    if (key >= warp_end || key + Tile::kInner <= warp_begin) continue;
     typename Tile::Scores p, ds;
     Tile::scores(memory.kept(0), memory.walked(0, turn), p);
     Tile::scores(memory.kept(1), memory.walked(1, turn), ds);
     score_gradients<Tile>(
-        s.scale_log2, [&](int i, int col) { return key + col <= first_query + Tile::row_of(i); },
+        s.scale_log2, [&](int i, int col) { return s.sees(first_query + Tile::row_of(i), key + col); },
         [&](int i, int) { return sums[i]; }, p, ds);
     Tile::accumulate(ds, memory.walked(0, turn), dq, memory.room());
   }

@@ -6,6 +6,7 @@
 // behind the head's own; rows past the end of the sequence are zeros too, so products need no special cases.
 #pragma once
 
+#include <algorithm>
 #include <bit>
 #include <numbers>
 
@@ -20,7 +21,8 @@ inline constexpr std::size_t kBlockBytes = 99 * 1024;
 
 // An AttentionShape as kernels read it, with D^-1/2, and that times log2(e) for exponentials to base 2.
 struct HeadShape {
-  int length, heads, kv_heads, size;
+  int length, heads, kv_heads, size, group, skew;
+  int window;  // 2^30 where there is none: no mask for those who need none
   float scale, scale_log2;
 
   explicit HeadShape(const AttentionShape& s)
@@ -28,8 +30,23 @@ struct HeadShape {
         heads(static_cast<int>(s.heads)),
         kv_heads(static_cast<int>(s.kv_heads)),
         size(static_cast<int>(s.head_size)),
+        group(static_cast<int>(s.group_size())),
+        skew(static_cast<int>(s.skew)),
+        window(static_cast<int>(s.window == 0 ? kMostCudaRows : std::min(s.window, kMostCudaRows))),
         scale(static_cast<float>(1.0 / std::sqrt(static_cast<double>(s.head_size)))),
         scale_log2(static_cast<float>(std::numbers::log2e / std::sqrt(static_cast<double>(s.head_size)))) {}
+
+  __device__ int kv_head(int head) const { return (skew + head) / group; }
+  // Heads [first_head(g), first_head(g + 1)) meet key/value head g.
+  __device__ int first_head(int kv_head) const {  // std::clamp would put its operands into memory
+    const int head = kv_head * group - skew;
+    return head < 0 ? 0 : head < heads ? head : heads;
+  }
+  // That a query sees, or less than 0.
+  __device__ int oldest_key(int query) const { return query - window + 1; }
+  __device__ bool sees(int query, int key) const {  // also false where key > query
+    return static_cast<unsigned>(query - key) < static_cast<unsigned>(window);
+  }
 };
 
 // An operand: rows (b, t), columns (head, d). `wide`: every head's row starts at a multiple of 16 bytes and has a

@@ -27,6 +27,26 @@ struct GeluBackward {
   __device__ float operator()(float x, float dy) const { return dy * gelu_derivative(x); }
 };
 
+struct Swiglu {
+  __device__ float operator()(float gate, float up) const { return silu(gate) * up; }
+};
+// Puts dgate where the loop puts its result and dup, which only this thread's up may share, by itself.
+struct SwigluBackward {
+  Operand dup;
+
+  template <int kWidth>
+  __device__ void operator()(Index r, Index c, const float (&from)[3][kWidth], float (&dgate)[kWidth]) const {
+    float to_up[kWidth];
+#pragma unroll
+    for (int i = 0; i < kWidth; ++i) {
+      const float gate = from[0][i], up = from[1][i], dy = from[2][i];
+      dgate[i] = dy * up * silu_derivative(gate);
+      to_up[i] = dy * silu(gate);
+    }
+    put(dup, r, c, to_up);
+  }
+};
+
 struct ColumnSum {
   static constexpr int kSums = 1;
   Operand dy;
@@ -60,6 +80,17 @@ void gelu_cuda(Device& device, ConstMatrix x, Matrix y) { map_elements(device, G
 
 void gelu_backward_cuda(Device& device, ConstMatrix x, ConstMatrix dy, Matrix dx) {
   map_elements(device, GeluBackward{}, dx, x, dy);
+}
+
+void swiglu_cuda(Device& device, ConstMatrix gate_up, Matrix y) {
+  map_elements(device, Swiglu{}, y, gate_up.col_range(0, y.cols), gate_up.col_range(y.cols, y.cols));
+}
+
+void swiglu_backward_cuda(Device& device, ConstMatrix gate_up, ConstMatrix dy, Matrix dgate_up) {
+  const Index half = dy.cols;
+  const Matrix dgate = dgate_up.col_range(0, half), dup = dgate_up.col_range(half, half);
+  map_rows(device, SwigluBackward{operand(dup)}, in_fours(dup), dgate, gate_up.col_range(0, half),
+           gate_up.col_range(half, half), dy);
 }
 
 void bias_gradient_cuda(Device& device, ConstMatrix dy, Matrix db, std::byte* scratch) {

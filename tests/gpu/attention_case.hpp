@@ -68,8 +68,9 @@ struct Expected {
 
   void row(const Case& c, Index h, Index r) {
     const AttentionShape& s = c.s;
-    const Index size = s.head_size, g = h / (s.heads / s.kv_heads), first = r / s.length * s.length,
-                count = r - first + 1;
+    const Index size = s.head_size, g = (s.skew + h) / (s.group > 0 ? s.group : s.heads / s.kv_heads);
+    const Index start = r / s.length * s.length, first = s.window > 0 ? std::max(start, r - s.window + 1) : start;
+    const Index count = r - first + 1;
     const Index q0 = h * size, k0 = c.first_key() + g * size, v0 = c.first_value() + g * size;
     const double scale = 1.0 / std::sqrt(static_cast<double>(size));
     Pairs x{std::vector<double>(count), std::vector<double>(count), std::vector<double>(count)};
@@ -125,7 +126,7 @@ struct Expected {
 // for dk and dv over the T queries of each head of the group, and over D values add as many.
 inline double relative_bound(const AttentionShape& s, double score_terms) {
   const double of_probability = 2 * ((s.head_size + 5) * score_terms + 4 + s.length);
-  const double of_sums = s.length * (1 + s.heads / s.kv_heads) + s.head_size;
+  const double of_sums = s.length * (1 + s.group_size()) + s.head_size;
   return (of_probability + of_sums) * kFloatEpsilon;
 }
 

@@ -5,12 +5,18 @@ namespace lorashard::kernels {
 namespace {
 
 void check(AttentionShape s, DType dtype, Index gap = 0) {
-  SCOPED_TRACE(text("B ", s.batch, " T ", s.length, " H ", s.heads, " G ", s.kv_heads, " D ", s.head_size, " gap ", gap,
-                    " ", name(dtype)));
+  SCOPED_TRACE(text("B ", s.batch, " T ", s.length, " H ", s.heads, " G ", s.kv_heads, " D ", s.head_size, " group ",
+                    s.group, " skew ", s.skew, " window ", s.window, " gap ", gap, " ", name(dtype)));
   Case c(s, dtype, gap);
   c.forward(cuda());
   c.backward(cuda());
   expect_as_defined(c, Expected(c));
+}
+
+// The rows of `a`, [first, first + rows of b), are those of b, bit for bit.
+void expect_same_rows(const ConstMatrix& a, Index first, const ConstMatrix& b) {
+  const ConstMatrix part = a.row_range(first, b.rows);
+  EXPECT_EQ(std::memcmp(part.data, b.data, b.bytes()), 0);
 }
 
 // 8 gaps of bf16 and 4 of f32 keep rows at multiples of 16 bytes; 3 do not, and then every element is moved alone.
@@ -33,6 +39,45 @@ TEST_P(AttentionCuda, MatchesTheDefinitionForGroupedHeads) {
   SKIP_WITHOUT_GPU();
   check({2, 70, 4, 2, 16}, GetParam());
   check({1, 130, 6, 1, 8}, GetParam(), wide_gap());
+}
+
+TEST_P(AttentionCuda, MatchesTheDefinitionForCutGroups) {
+  SKIP_WITHOUT_GPU();
+  check({1, 70, 2, 1, 8, 4, 1}, GetParam());               // the middle of one group
+  check({2, 40, 3, 2, 16, 4, 2}, GetParam(), wide_gap());  // the end of one, the start of the next
+  check({1, 20, 5, 3, 8, 2, 1}, GetParam());               // the end, two whole ones
+}
+
+// Below, at and above the tiles that the kernels have, which are of 16 to 128 rows; a single token; more than all.
+TEST_P(AttentionCuda, MatchesTheDefinitionForWindows) {
+  SKIP_WITHOUT_GPU();
+  for (const Index window : {1, 2, 16, 31, 33, 64, 100, 149, 150, 400}) {
+    check({1, 150, 2, 1, 16, 0, 0, window}, GetParam());
+  }
+  check({2, 140, 3, 2, 64, 4, 2, 50}, GetParam(), wide_gap());
+  check({1, 90, 1, 1, 256, 0, 0, 20}, GetParam());
+}
+
+// What lies outside of a window is not read, or not multiplied: a NaN there stays there.
+TEST_P(AttentionCuda, NanReachesTheWindowAlone) {
+  SKIP_WITHOUT_GPU();
+  Case c({1, 300, 1, 1, 8, 0, 0, 70}, GetParam());
+  set_element(c.fused.host(), 40, 8, std::nan(""));  // in k of token 40
+  c.fused.send();
+  c.forward(cuda());
+  const ConstMatrix out = c.out.from_cuda();
+  for (Index t = 0; t < 300; ++t) EXPECT_EQ(std::isnan(element(out, t, 0)), t >= 40 && t < 110) << t;
+}
+
+TEST_P(AttentionCuda, AWindowThatHoldsAllChangesNothing) {
+  SKIP_WITHOUT_GPU();
+  Case all({1, 100, 2, 1, 16}, GetParam()), window({1, 100, 2, 1, 16, 0, 0, 100}, GetParam());
+  for (Case* c : {&all, &window}) {
+    c->forward(cuda());
+    c->backward(cuda());
+  }
+  expect_same_rows(all.out.from_cuda(), 0, window.out.from_cuda());
+  expect_same_rows(all.dfused.from_cuda(), 0, window.dfused.from_cuda());
 }
 
 TEST_P(AttentionCuda, MatchesTheDefinitionForEveryHeadSizeInUse) {
@@ -136,12 +181,6 @@ TEST_P(AttentionCuda, NanReachesTheRowsThatSeeIt) {
   c.forward(cuda());
   const ConstMatrix out = c.out.from_cuda();
   for (Index t = 0; t < 80; ++t) EXPECT_EQ(std::isnan(element(out, t, 0)), t >= 40) << t;
-}
-
-// The rows of `a`, [first, first + rows of b), are those of b, bit for bit.
-void expect_same_rows(const ConstMatrix& a, Index first, const ConstMatrix& b) {
-  const ConstMatrix part = a.row_range(first, b.rows);
-  EXPECT_EQ(std::memcmp(part.data, b.data, b.bytes()), 0);
 }
 
 TEST_P(AttentionCuda, GivesTheSameBitsEveryTime) {

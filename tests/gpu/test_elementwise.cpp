@@ -107,6 +107,34 @@ TEST(CudaElementwise, Gelu) {
   });
 }
 
+// Halves that are whole vectors and halves that are not; in place too.
+TEST(CudaElementwise, Swiglu) {
+  SKIP_WITHOUT_GPU();
+  for_types([](DType a, DType b) {
+    for_extents([&](const Extents& e) {
+      Twin gate_up(a, e.rows, 2 * e.cols, e.gap), dy(b, e.rows, e.cols), y(b, e.rows, e.cols, e.gap);
+      Twin dgate_up(a, e.rows, 2 * e.cols, e.gap);
+      gate_up.normals(1, 2.0);
+      dy.normals(2);
+      Twin::on_both([&](Device& device) {
+        swiglu(device, gate_up.on(device), y.on(device));
+        swiglu_backward(device, gate_up.on(device), dy.on(device), dgate_up.on(device));
+      });
+      const Sample& x = gate_up.host();
+      // As gelu's: terms below |gate up|, and of the gradients below 2 |dy up| and |dy gate|.
+      y.expect_near([&](Index r, Index c) { return apart(b, 20, std::abs(x(r, c) * x(r, e.cols + c))); }, "swiglu");
+      dgate_up.expect_near(
+          [&](Index r, Index c) {
+            const double d = std::abs(dy.host()(r, c % e.cols));
+            return apart(a, 40, c < e.cols ? 2 * d * std::abs(x(r, e.cols + c)) : d * std::abs(x(r, c - e.cols)));
+          },
+          "backward");
+      swiglu_backward(cuda(), gate_up.on(cuda()), dy.on(cuda()), gate_up.on(cuda()));
+      EXPECT_EQ(gate_up.bytes(), dgate_up.bytes());
+    });
+  });
+}
+
 TEST(CudaElementwise, ResultMayBeAnOperand) {
   SKIP_WITHOUT_GPU();
   for (const DType dtype : kTypes) {
@@ -190,6 +218,9 @@ TEST(CudaElementwise, EmptyIsNothing) {
     fill(device, x.on(device), 1.0f);
     copy(device, x.on(device), y.on(device));
     gelu(device, x.on(device), y.on(device));
+    Twin pair(DType::f32, rows, 2 * cols);
+    swiglu(device, pair.on(device), y.on(device));
+    swiglu_backward(device, pair.on(device), y.on(device), pair.on(device));
     dropout(device, {{1, 1}, 0.5f, 0, 0, 7}, x.on(device), y.on(device));
     fill_normal(device, {{1, 1}, 0.5f, 0, 0, 7}, x.on(device));
     bias_gradient(device, x.on(device), db.on(device));
