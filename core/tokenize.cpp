@@ -6,6 +6,8 @@
 #include <memory>
 
 #include "core/json_file.hpp"
+#include "core/option_values.hpp"
+#include "core/prompt_pairs.hpp"
 #include "core/quote.hpp"
 #include "core/text_file.hpp"
 #include "core/token_file.hpp"
@@ -56,24 +58,13 @@ void read_text(const std::string& path, const Tokenizer& tokenizer, TokenFile& t
   append(ids, ids, to);
 }
 
-std::string_view trimmed(std::string_view text) {
-  constexpr const char* kBlank = " \t\r";
-  const std::size_t first = text.find_first_not_of(kBlank);
-  return first == text.npos ? "" : text.substr(first, text.find_last_not_of(kBlank) - first + 1);
-}
-
 // The document reads "<prompt> <completion><end of text>". GPT-2's vocabulary has the space in front of a word in the
 // word's own token, so the space belongs to the completion: the ids are those of the sentence in plain text, and a
 // prompt given at generation ends where training ended it.
 void read_pairs(const std::string& path, const Tokenizer& tokenizer, TokenFile& to) {
   LineReader lines(path);
   for (std::string line; lines.next(line);) {
-    const std::size_t bar = line.find("||");
-    if (bar == line.npos) refuse(lines.where(), "found ", in_quotes(line), ", expected prompt||completion");
-    const std::string_view prompt = trimmed(std::string_view(line).substr(0, bar));
-    const std::string_view completion = trimmed(std::string_view(line).substr(bar + 2));
-    if (prompt.empty()) refuse(lines.where(), "prompt: found nothing, expected text before ||");
-    if (completion.empty()) refuse(lines.where(), "completion: found nothing, expected text after ||");
+    const auto [prompt, completion] = split_pair(line, lines.where());
     Ids ids = encoded(tokenizer, prompt, lines.where() + ": prompt");
     Ids labels(ids.size(), kUnscored);
     Ids answer = encoded(tokenizer, text(' ', completion), lines.where() + ": completion");

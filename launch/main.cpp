@@ -23,6 +23,7 @@ const launch::Subcommand kSubcommands[] = {
     {"export", "write a base or a checkpoint's adapters as Hugging Face and PEFT have them", launch::export_syntax,
      launch::export_files},
     {"generate", "complete prompts with a base and an adapter", launch::generate_syntax, launch::generate},
+    {"evaluate", "score generated texts against references", launch::evaluate_syntax, launch::evaluate},
     {"info", "say what a file, a run or a schedule is", launch::info_syntax, launch::info},
     {"launch", "write the batch script of a job from its plan, and submit it", launch::launch_syntax, launch::launch},
     {"check", "compare the nodes of a job before it starts", launch::check_syntax, launch::check},

@@ -30,6 +30,8 @@ const Syntax& export_syntax();
 int export_files(dist::Runtime& runtime, int argc, char** argv);
 const Syntax& generate_syntax();
 int generate(dist::Runtime& runtime, int argc, char** argv);
+const Syntax& evaluate_syntax();
+int evaluate(dist::Runtime& runtime, int argc, char** argv);
 const Syntax& info_syntax();
 int info(dist::Runtime& runtime, int argc, char** argv);
 const Syntax& plan_syntax();
