@@ -145,6 +145,8 @@ struct RunConfig {
   bool background_save = true;  // write checkpoints beside the training, from a copy of the state in host memory
   std::string resume = "auto";  // auto, never, or a checkpoint's path
   Index trace = 0;              // steps whose works are written to trace.json
+  bool tensorboard = false;     // write event files beside metrics.jsonl
+  Index norms_every = 0;        // steps between norms of each layer; 0: never
 };
 
 struct Config {

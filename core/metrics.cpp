@@ -39,6 +39,17 @@ void write_losses(std::string& line, const std::string& key, const std::vector<N
   line += "}";
 }
 
+void write_layers(std::string& line, const std::vector<LayerNorms>& layers) {
+  if (layers.empty()) return;
+  line += ",\"layers\":[";
+  for (const LayerNorms& each : layers) {
+    line += text(&each == &layers[0] ? "" : ",", "{\"layer\":", each.layer);
+    if (each.adapted) line += text(",\"a_norm\":", text_of(each.a_norm), ",\"b_norm\":", text_of(each.b_norm));
+    line += text(",\"grad_norm\":", text_of(each.grad_norm), "}");
+  }
+  line += "]";
+}
+
 }  // namespace
 
 MetricsFile::MetricsFile(std::string path, Index first) : path_(std::move(path)) {
@@ -69,6 +80,7 @@ void MetricsFile::append(const StepReport& report, double seconds, const std::ve
            ",\"tokens_per_s\":", text_of(static_cast<double>(report.tokens) / seconds));
   write_losses(line, "valid_loss", after);
   write_losses(line, "valid_loss_before", before);
+  write_layers(line, report.layers);
   file_ << line << "}\n" << std::flush;
   if (!file_) fail_file(path_, "written");
 }

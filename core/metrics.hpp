@@ -24,6 +24,7 @@ class MetricsFile {
 
   // `seconds` is the step's own time. Losses go by the names valid_loss (the first set), and valid_losses when there is
   // more than one; `before` are those of the model before its first step.
+  // A report's layers go by the name layers.
   void append(const StepReport& report, double seconds, const std::vector<NamedLoss>& before,
               const std::vector<NamedLoss>& after);
 

@@ -271,6 +271,12 @@ void add_machine_and_run(std::vector<Option>& table) {
   table.push_back(whole(
       "run.trace", [](auto& c) -> auto& { return c.run.trace; }, 0,
       "put on a time axis in trace.json, for Perfetto, from the second step on; 0: none", "steps"));
+  table.push_back(flag(
+      "run.tensorboard", [](auto& c) -> auto& { return c.run.tensorboard; },
+      "write what metrics.jsonl has to event files for TensorBoard too, in events/"));
+  table.push_back(whole(
+      "run.norms_every", [](auto& c) -> auto& { return c.run.norms_every; }, 0,
+      "between norms of each layer's adapters and gradients, in metrics.jsonl; 0: none", "steps"));
 }
 
 }  // namespace

@@ -118,6 +118,7 @@ Trainer::State::State(const Config& job, kernels::Device& device, dist::Mesh& me
       all_totals(device, Category::workspace, DType::f64, mesh.world().size(), 2),
       control(device, Category::workspace, DType::f64, 1, kernels::StepControl::columns),
       plan(make_plan(job)),
+      layer_norms(context, plan, job.run.norms_every),
       parameters(context, plan, tensors_here(job, mesh), base.get(), job.adapter.seed),
       pipeline(context, parameters, plan, job.mesh),
       optimizer(context, parameters, job.optimizer) {
@@ -205,6 +206,7 @@ void Trainer::begin(const Dataset& data) {
   const double lr = learning_rate(s.config.optimizer, s.steps_done, s.config.train.steps);
   s.optimizer.update(lr, s.control, s.steps_done + 1);
   s.readbacks[s.steps_done % 2]->start(s.control);
+  if (s.layer_norms.due(s.steps_done)) s.layer_norms.measure(s.parameters, s.steps_done);
   s.under_way.push_back({s.steps_done, 0, 0, lr, s.config.train.batch * data.length()});
   ++s.steps_done;
 }
@@ -232,6 +234,7 @@ StepReport Trainer::finish() {
     kernels::fill(s.context.device, s.control, 0);  // behind the steps that must change nothing: a load may follow
     throw NotFinite(report);
   }
+  if (s.layer_norms.due(report.step)) report.layers = s.layer_norms.read(report.step);
   return report;
 }
 

@@ -4,6 +4,7 @@
 
 #include <memory>
 #include <optional>
+#include <vector>
 
 #include "core/background_save.hpp"
 #include "core/config.hpp"
@@ -14,12 +15,23 @@
 
 namespace lorashard::core {
 
+// Frobenius norms: of the A and of the B of all pairs of a layer together, after the step's update, and of the gradient of
+// all that the layer trains, before clipping.
+struct LayerNorms {
+  Index layer = 0;
+  bool adapted = false;  // else there is no A and no B
+  double a_norm = 0, b_norm = 0;
+  double grad_norm = 0;
+  bool operator==(const LayerNorms&) const = default;
+};
+
 struct StepReport {
   Index step = 0;         // from 0
   double loss = 0;        // mean over all scored tokens of the global batch
   double grad_norm = 0;   // global, before clipping
   double lr = 0;
   Index tokens = 0;       // positions processed by all ranks in this step
+  std::vector<LayerNorms> layers = {};  // in every run.norms_every steps
 };
 
 // A step whose loss or gradient norm is NaN or infinite. Nothing was changed by it, nor by what was begun after it.

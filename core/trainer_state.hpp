@@ -6,6 +6,7 @@
 #include <functional>
 
 #include "core/checkpoint.hpp"
+#include "core/layer_norms.hpp"
 #include "core/optimizer.hpp"
 #include "core/pipeline.hpp"
 #include "core/trainer.hpp"
@@ -46,6 +47,7 @@ struct Trainer::State {
   // everything else, so that they are part of every peak.
   Tensor totals, all_totals, control;
   TrainingPlan plan;
+  LayerNormMeter layer_norms;
   Parameters parameters;
   Pipeline pipeline;
   Optimizer optimizer;

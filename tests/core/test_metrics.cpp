@@ -39,6 +39,19 @@ TEST(Metrics, WritesOneObjectAStep) {
             "\"valid_loss\":1.5,\"valid_losses\":{\"a \\\"b\\\".h5\":1.5,\"c.h5\":0.25}}\n");
 }
 
+TEST(Metrics, LayersAreWrittenWithWhatTheyHave) {
+  const TemporaryDirectory directory;
+  const std::string path = directory / "metrics.jsonl";
+  StepReport report = kReport;
+  report.layers = {{.layer = 2, .adapted = true, .a_norm = 0.5, .b_norm = 0.25, .grad_norm = 3},
+                   {.layer = 7, .grad_norm = 1.5}};
+  MetricsFile(path, 0).append(report, 0.5, {}, {});
+  EXPECT_EQ(content_of(path),
+            "{\"step\":0,\"loss\":0.1,\"grad_norm\":2,\"lr\":1e-04,\"tokens\":32,\"tokens_per_s\":64,"
+            "\"layers\":[{\"layer\":2,\"a_norm\":0.5,\"b_norm\":0.25,\"grad_norm\":3},"
+            "{\"layer\":7,\"grad_norm\":1.5}]}\n");
+}
+
 TEST(Metrics, AResumedRunHasEachStepOnce) {
   const TemporaryDirectory directory;
   const std::string path = directory / "metrics.jsonl";

@@ -115,7 +115,8 @@ TEST(Options, CanonicalTextReadsBack) {
       "on\n"
       "mesh.schedule = gpipe\nmesh.chunks = 2\ndevice.kind = meta\ndevice.threads = 3\ndevice.hardware = h\n"
       "device.oversubscribe = yes\ndevice.tf32 = yes\nrun.dir = r\n"
-      "run.checkpoint_every = 1\nrun.keep = 1\nrun.resume = never\nrun.trace = 2\nrun.background_save = no\ntrain.on_nan = skip\n";
+      "run.checkpoint_every = 1\nrun.keep = 1\nrun.resume = never\nrun.trace = 2\nrun.tensorboard = yes\nrun.norms_every = 5\n"
+      "run.background_save = no\ntrain.on_nan = skip\n";
   const Config config = parse_config(job, "job", {});
   const std::string canonical = canonical_text(config);
   EXPECT_EQ(canonical_text(parse_config(canonical, "canonical", {})), canonical);
