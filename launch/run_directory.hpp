@@ -4,6 +4,7 @@
 //   <run.dir>/metrics.jsonl, summary.json
 //   <run.dir>/checkpoints/step-00000300.h5   300 steps finished
 //   <run.dir>/adapter.h5 or model.h5         the result
+//   <run.dir>/events/                        event files for TensorBoard, one a start, with run.tensorboard
 //   <run.dir>/report.html                    what it was, for a browser
 #pragma once
 

@@ -6,6 +6,7 @@
 #include <deque>
 
 #include "core/metrics.hpp"
+#include "launch/event_file.hpp"
 #include "launch/run_trace.hpp"
 #include "launch/stop_signal.hpp"
 #include "launch/together.hpp"
@@ -119,6 +120,7 @@ class Steps {
   core::Trainer& trainer_;
   const Index first_;
   std::optional<core::MetricsFile> metrics_;  // on rank 0
+  std::optional<EventFile> events_;           // there too, when the job asks for it
   StepTimes times_;
   Index skipped_ = 0;  // in a row
 };
@@ -140,6 +142,7 @@ void Steps::evaluate_and_write(Index step, const std::optional<core::StepReport>
   say_losses(session_.progress, done, losses);
   if (report && metrics_)
     metrics_->append(*report, seconds, step == 0 ? session_.figures.before : std::vector<core::NamedLoss>{}, losses);
+  if (report && events_) events_->append(step, tagged_values(*report, seconds, losses));
   if (done == config_.train.steps) session_.figures.after = losses;
 }
 
@@ -183,8 +186,11 @@ std::optional<core::StepReport> Steps::end_step() {
 RunEnd Steps::run() {
   const Index steps = config_.train.steps;
   outside_steps(session_, [&] {
-    on_first_rank(session_.mesh.world(),
-                  [&] { return metrics_.emplace(session_.directory.file("metrics.jsonl"), first_), 0.0; });
+    on_first_rank(session_.mesh.world(), [&] {
+      metrics_.emplace(session_.directory.file("metrics.jsonl"), first_);
+      if (config_.run.tensorboard) events_.emplace(session_.directory.file("events"), first_);
+      return 0.0;
+    });
   });
   if (first_ == 0) say_losses(session_.progress, 0, session_.figures.before = evaluate(session_));
   if (first_ == steps) session_.figures.after = evaluate(session_);  // stopped between the last step and its summary
