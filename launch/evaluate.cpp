@@ -1,8 +1,9 @@
-// lorashard evaluate: how good what a model generated is.
+// lorashard evaluate: how well a model predicts, and how good what it generated is.
 #include <boost/json.hpp>
 #include <cstdio>
 
 #include "core/text_scores.hpp"
+#include "launch/evaluate_model.hpp"
 #include "launch/subcommands.hpp"
 #include "launch/units.hpp"
 
@@ -46,18 +47,22 @@ int evaluate_texts(const Arguments& arguments) {
 
 const Syntax& evaluate_syntax() {
   static const Syntax syntax{
-      .usage = "lorashard evaluate --outputs <file> --references <file> [--json]",
+      .usage = "[mpirun -np N] lorashard evaluate --config <file> [--adapter <path>] | --outputs <file> --references <file>",
       .about =
-          "Scores generated texts against what people wrote, as the E2E challenge's own scripts do: BLEU, NIST, "
-          "ROUGE-L\nand CIDEr, over all texts together.",
-      .options = {{"outputs", "file", "one text a line, in the order in which the prompts first appear"},
+          "With a job: loss and perplexity of data.valid under its base and adapter. With outputs: scores generated texts\n"
+          "against what people wrote, as the E2E challenge's own scripts do: BLEU, NIST, ROUGE-L and CIDEr.",
+      .options = {{"adapter", "path", "a checkpoint, a PEFT directory or a loralib file; otherwise adapter.init"},
+                  {"losses", "file", "gets one JSON object for each row: its loss, perplexity and scored tokens"},
+                  {"outputs", "file", "one text a line, in the order in which the prompts first appear"},
                   {"references", "file", "prompt||completion lines; all lines of a prompt are its references"},
-                  {"json", "", "print one JSON object"}}};
+                  {"json", "", "print one JSON object"}},
+      .job_keys = true};
   return syntax;
 }
 
 int evaluate(dist::Runtime& runtime, int argc, char** argv) {
   const Arguments arguments(evaluate_syntax(), argc, argv);
+  if (!arguments.has("outputs") && !arguments.has("references")) return evaluate_model(runtime, arguments);
   expect_one_rank(runtime, "evaluate");
   return evaluate_texts(arguments);
 }

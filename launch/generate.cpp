@@ -8,6 +8,7 @@
 #include "core/quote.hpp"
 #include "core/text_file.hpp"
 #include "core/tokenizer.hpp"
+#include "launch/evaluate_model.hpp"
 #include "launch/machine.hpp"
 #include "launch/subcommands.hpp"
 #include "launch/together.hpp"
@@ -200,18 +201,6 @@ std::vector<std::string> gathered(const dist::Mesh& mesh, const std::vector<std:
   return completions;
 }
 
-core::Config config_of(const Arguments& arguments, int ranks) {
-  core::Config config = arguments.config();
-  config.adapter.init = arguments.value("adapter", config.adapter.init);
-  config.mesh.sequence_parallel = false;
-  config.mesh.chunks = 1;
-  config.mesh.schedule = dist::ScheduleKind::one_f_one_b;
-  config.data.length = 0;
-  config.train.batch = ranks;  // nothing is trained
-  config.train.microbatch = 0;
-  return config;
-}
-
 }  // namespace
 
 const Syntax& generate_syntax() {
@@ -243,7 +232,9 @@ int generate(dist::Runtime& runtime, int argc, char** argv) {
   const Index together = whole(arguments, "together", 8, 1);
   const std::vector<std::string> prompts = without_repetitions(prompts_of(arguments));
   const auto tokenizer = arguments.has("vocab") ? core::make_tokenizer(arguments.value("vocab")) : core::make_byte_tokenizer();
-  const Job job = make_job(config_of(arguments, runtime.size()), runtime.size());
+  core::Config config = forward_only(arguments.config(), arguments.value("adapter"), runtime.size());
+  config.data.length = 0;  // no rows are read
+  const Job job = make_job(std::move(config), runtime.size());
   if (tokenizer->vocab() > job.config.model.shape.vocab)
     fail(Failure::configuration, text(arguments.value("vocab"), ": found ", tokenizer->vocab(),
                                       " tokens, expected at most the model's ", job.config.model.shape.vocab));
