@@ -98,4 +98,27 @@ void attention(Device& device, const AttentionBackward& args) {
   if (run.cuda()) attention_cuda(device, args, scratch.data());
 }
 
+void attention(Device& device, const AttentionStep& args) {
+  const AttentionShape& s = args.shape;
+  const char* operation = "attention step";
+  expect_shape(operation, device, s);
+  expect_extents(operation, "q", args.q, s.batch, s.heads * s.head_size);
+  expect_extents(operation, "out", args.out, s.batch, s.heads * s.head_size);
+  expect_keys(operation, "keys", s, args.keys, args.keys.dtype);
+  expect_keys(operation, "values", s, args.values, args.values.dtype);
+  if (static_cast<Index>(args.lengths.size()) != s.batch) {
+    fail(Failure::configuration,
+         text(operation, ": ", args.lengths.size(), " lengths, expected one for each of ", s.batch, " sequences"));
+  }
+  const ConstMatrix seen_keys = args.keys.row_range(0, s.batch * s.span()),
+                    seen_values = args.values.row_range(0, s.batch * s.span());
+  const double pairs = static_cast<double>(s.batch * s.heads) * static_cast<double>(s.span());
+  const Operation run(device, Phase::attention,
+                      {4.0 * s.head_size * pairs, static_cast<double>(args.lengths.size_bytes()) +
+                                                      moved_bytes(args.q, seen_keys, seen_values, args.out)});
+  const Buffer scratch = cuda_scratch(device, attention_cuda_scratch(args));
+  if (run.host()) attention_host(args);
+  if (run.cuda()) attention_cuda(device, args, scratch.data());
+}
+
 }  // namespace lorashard::kernels

@@ -60,7 +60,8 @@ void attention(Device& device, const AttentionBackward& args);
 // One new token of each of B sequences against the keys and values kept of it, its own included: generation.
 // q, out (B, H D). keys, values (B capacity, G D): sequence b's token s is row b capacity + s. lengths: B counts in device
 // memory, from 1 to capacity, the new token included; with a window the last `window` of them are seen. shape.length is
-// the capacity. Softmax and sums in fp32. Cost: 4 D FLOPs a head and key, counted at full capacity (or window).
+// the capacity. Any mix of f32 and bf16; softmax and sums in fp32. Cost: 4 D FLOPs a head and key, counted at full capacity
+// (or window).
 struct AttentionStep {
   AttentionShape shape;
   ConstMatrix q, keys, values;

@@ -44,6 +44,14 @@ inline Index attention_cuda_scratch(const AttentionBackward& args) {  // row sum
   return args.shape.heads * args.shape.rows() * size_bytes(DType::f32);
 }
 void attention_cuda(Device& device, const AttentionBackward& args, std::byte* scratch);
+// A step's keys are summed in parts of so many; of each head and part: D sums, the maximum and the sum of the weights.
+inline constexpr Index kStepKeys = 256;
+inline Index step_parts(const AttentionShape& s) { return (s.length + kStepKeys - 1) / kStepKeys; }
+inline Index attention_cuda_scratch(const AttentionStep& args) {
+  const AttentionShape& s = args.shape;
+  return s.batch * s.heads * step_parts(s) * (s.head_size + 2) * size_bytes(DType::f32);
+}
+void attention_cuda(Device& device, const AttentionStep& args, std::byte* scratch);
 
 void fill_cuda(Device& device, Matrix m, float value);
 void copy_cuda(Device& device, ConstMatrix from, Matrix to);

@@ -21,6 +21,7 @@ void rotary_host(const Rotary& args);
 
 void attention_host(const AttentionForward& args);
 void attention_host(const AttentionBackward& args);
+void attention_host(const AttentionStep& args);
 
 void fill_host(Matrix m, float value);
 void copy_host(ConstMatrix from, Matrix to);

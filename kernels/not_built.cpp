@@ -22,6 +22,7 @@ void rms_norm_cuda(Device&, const RmsNormBackward&, std::byte*) { refuse(); }
 void rotary_cuda(Device&, const Rotary&) { refuse(); }
 void attention_cuda(Device&, const AttentionForward&) { refuse(); }
 void attention_cuda(Device&, const AttentionBackward&, std::byte*) { refuse(); }
+void attention_cuda(Device&, const AttentionStep&, std::byte*) { refuse(); }
 void fill_cuda(Device&, Matrix, float) { refuse(); }
 void copy_cuda(Device&, ConstMatrix, Matrix) { refuse(); }
 void add_cuda(Device&, ConstMatrix, Matrix, float) { refuse(); }
