@@ -56,9 +56,7 @@ TEST_P(Quickstart, PlanAndRunAgreeToTheByte) {
   for (int ranks = 1; ranks <= 6; ++ranks)
     for (const dist::MeshExtents& extents : meshes_of(ranks)) {
       if (shape.heads % extents.tensor != 0 || extents.pipeline > shape.layers) continue;
-      // The second of two steps measures norms.
-      core::Config config =
-          core::read_config(GetParam(), {{"model.base", base}, {"device.threads", "1"}, {"run.norms_every", "2"}});
+      core::Config config = core::read_config(GetParam(), {{"model.base", base}, {"device.threads", "1"}});
       if (config.train.batch % extents.data != 0) continue;
       config.model.shape = shape_of(shape);
       core::complete_config(config, nullptr);

@@ -95,6 +95,27 @@ inline void expect_update(const Config& config, const std::string& name, const E
   EXPECT_LE(worst, 1) << name << ": times its bound, of " << ga.size() << " values";
 }
 
+// A device's norms of layers are those of its own values and gradients, added up in double in another order.
+inline void expect_layers(const Config& config, const Ends& ends) {
+  const StepReport& report = ends.reports[0];
+  const bool due = config.run.norms_every > 0 && (report.step + 1) % config.run.norms_every == 0;
+  EXPECT_EQ(std::ssize(report.layers), due ? config.model.shape.layers : 0);
+  for (const LayerNorms& layer : report.layers) {
+    double a = 0, b = 0, gradients = 0;
+    for (const auto& [name, gradient] : ends.gradients) {
+      if (!name.starts_with(text("layers.", layer.layer, "."))) continue;
+      const double value = norm(ends.saved.at(name));
+      if (name.ends_with(".lora_a")) a += value * value;
+      if (name.ends_with(".lora_b")) b += value * value;
+      gradients += norm(gradient) * norm(gradient);
+    }
+    SCOPED_TRACE(text("layer ", layer.layer));
+    EXPECT_NEAR(layer.a_norm, std::sqrt(a), 1e-12 * std::sqrt(a));
+    EXPECT_NEAR(layer.b_norm, std::sqrt(b), 1e-12 * std::sqrt(b));
+    EXPECT_NEAR(layer.grad_norm, std::sqrt(gradients), 1e-12 * std::sqrt(gradients));
+  }
+}
+
 inline void expect_agreement(const Config& config, const Ends& host, const Ends& cuda) {
   const StepReport &a = host.reports[0], &b = cuda.reports[0];
   SCOPED_TRACE(text("step ", a.step));
@@ -106,6 +127,8 @@ inline void expect_agreement(const Config& config, const Ends& host, const Ends&
   EXPECT_NEAR(b.grad_norm, a.grad_norm, bound * a.grad_norm);
   // Some 5000 values are added up in double, in another order.
   EXPECT_NEAR(b.grad_norm, norm_of(cuda.gradients), 1e-12 * b.grad_norm);
+  expect_layers(config, host);
+  expect_layers(config, cuda);
   ASSERT_EQ(cuda.gradients.size(), host.gradients.size());
   EXPECT_FALSE(host.gradients.empty());
   for (const auto& [name, array] : host.gradients) {

@@ -96,6 +96,7 @@ Config config_of(const Job& job, const dist::MeshExtents& extents) {
   config.mesh.pipeline = extents.pipeline;
   config.mesh.sequence_parallel = extents.tensor > 1;
   config.device.threads = 1;
+  config.run.norms_every = 2;
   job.change(config);
   return config;
 }
@@ -156,6 +157,7 @@ void expect_same_bits(const Ends& found, const std::vector<Ends>& steps, int fir
     EXPECT_EQ(mine.loss, known.loss) << "step " << known.step;
     EXPECT_EQ(mine.grad_norm, known.grad_norm) << "step " << known.step;
     EXPECT_EQ(mine.lr, known.lr) << "step " << known.step;
+    EXPECT_EQ(mine.layers, known.layers) << "step " << known.step;
   }
   for (const auto& [name, array] : steps.back().saved) EXPECT_EQ(found.saved.at(name).values, array.values) << name;
 }
