@@ -22,7 +22,12 @@ std::uint64_t key(std::int32_t left, std::int32_t right) {
 }  // namespace
 
 bool BytePairs::add(std::int32_t left, std::int32_t right, std::int32_t result) {
-  return rules_.emplace(key(left, right), Rule{static_cast<std::int32_t>(rules_.size()), result}).second;
+  ++ranks_;
+  return add_equal(left, right, result);
+}
+
+bool BytePairs::add_equal(std::int32_t left, std::int32_t right, std::int32_t result) {
+  return rules_.emplace(key(left, right), Rule{ranks_, result}).second;
 }
 
 const BytePairs::Rule* BytePairs::find(std::int32_t left, std::int32_t right) const {
