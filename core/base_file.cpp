@@ -139,6 +139,15 @@ DigestLine read_line(const H5File& file, const TensorInfo& tensor) {
   return {name, info.dtype, info.rows, info.cols, stored_digest(file, name)};
 }
 
+std::string hex_of(const H5File& file, const char* attribute) {
+  const std::string hex = file.text("/", attribute);
+  try {
+    return Digest::from_hex(hex).hex();
+  } catch (const kernels::Error& error) {
+    fail(error.failure(), text(file.path(), ": ", attribute, ": ", error.what()));
+  }
+}
+
 void refuse_unknown(const H5File& file, const std::vector<TensorInfo>& table) {
   for (const std::string& name : file.names("tensors"))
     if (std::none_of(table.begin(), table.end(), [&](const TensorInfo& tensor) { return tensor.name == name; }))
@@ -164,6 +173,8 @@ BaseFile::BaseFile(const std::string& path) : file_(H5File::open(path)), shape_(
   if (found != digest_)
     fail(Failure::storage,
          text(path, " is damaged: its contents' digest is ", found.hex(), ", expected ", digest_.hex()));
+  if (file_.has_attribute("/", "merged_base"))
+    merged_from_ = {hex_of(file_, "merged_base"), hex_of(file_, "merged_adapter")};
 }
 
 kernels::DType BaseFile::dtype(const TensorInfo& tensor) const {
@@ -205,9 +216,16 @@ void BaseFileWriter::write(const TensorInfo& tensor, const dist::AxisCut& rows, 
   writer_.write(dataset_of(tensor.name), rows, cols, from);
 }
 
-Digest BaseFileWriter::finish() {
+void BaseFileWriter::set_merged_from(const MergedFrom& from) {
+  H5File* const file = writer_.file();
+  if (!file) return;
+  file->set_text("/", "merged_base", from.base);
+  file->set_text("/", "merged_adapter", from.adapter);
+}
+
+Digest BaseFileWriter::finish(const std::optional<Digest>& expected) {
   writer_.prove();
-  return writer_.finish(preamble_of(shape_));
+  return writer_.finish(preamble_of(shape_), expected);
 }
 
 }  // namespace lorashard::core

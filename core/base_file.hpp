@@ -5,6 +5,9 @@
 //                    the attributes and all names, extents and tensor digests)
 //   /tensors/<name>  (rows, cols) f32 or bf16, attribute digest
 //
+//   A base that adapters were merged into also has attributes merged_base and merged_adapter: the digests of what went
+//   into it. No digest covers them, so programs that do not know them read the file as before.
+//
 // A finished run of full fine-tuning writes this very format, so its result is the next job's model.base.
 #pragma once
 
@@ -12,6 +15,11 @@
 #include "core/tensor_table.hpp"
 
 namespace lorashard::core {
+
+// What a merged base was made from: digests, in hex.
+struct MergedFrom {
+  std::string base, adapter;
+};
 
 class BaseFile {
  public:
@@ -23,6 +31,7 @@ class BaseFile {
   const std::string& path() const { return file_.path(); }
   const ModelShape& shape() const { return shape_; }
   const Digest& digest() const { return digest_; }
+  const std::optional<MergedFrom>& merged_from() const { return merged_from_; }
   kernels::DType dtype(const TensorInfo& tensor) const;
   Digest digest(const TensorInfo& tensor) const;
   // This rank's slice, in the file's element type. `to` has the cuts' local extents.
@@ -36,6 +45,7 @@ class BaseFile {
   H5File file_;
   ModelShape shape_;
   Digest digest_;
+  std::optional<MergedFrom> merged_from_;
 };
 
 // Writes a base file: collective over `communicator` (any group; MPI or a world of one). Written to "<path>.partial",
@@ -46,8 +56,11 @@ class BaseFileWriter {
                  dist::Communicator& communicator);
   // Not collective. Each element of a tensor must be written by exactly one rank (its digest is summed over ranks).
   void write(const TensorInfo& tensor, const dist::AxisCut& rows, const dist::AxisCut& cols, kernels::ConstMatrix from);
-  // Collective. Throws when a tensor was not written whole. Returns the file's digest.
-  Digest finish();
+  // Before finish(): adds the attributes.
+  void set_merged_from(const MergedFrom& from);
+  // Collective. Throws when a tensor was not written whole, and when the digest is not the one `expected`: then nothing was
+  // written. Returns the file's digest.
+  Digest finish(const std::optional<Digest>& expected = {});
 
  private:
   ModelShape shape_;

@@ -29,6 +29,8 @@ using kernels::DType;
 using kernels::Matrix;
 using kernels::Tensor;
 
+class LogitChange;
+
 struct Context {
   kernels::Device& device;
   dist::Mesh& mesh;
@@ -40,6 +42,8 @@ struct Context {
   float label_smoothing = 0;
   std::uint64_t adapter_seed = 1;
   FirstNotFinite* finder = nullptr;  // set while a step that went wrong is run again
+  LogitChange* logits = nullptr;     // set while an evaluation's logits are compared
+  bool skips_adapters = false;       // forward passes do without them: they are merged into the weights
 
   int tensor_rank() const { return mesh.point().tensor; }
   int tensor_size() const { return mesh.extents().tensor; }

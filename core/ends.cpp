@@ -1,6 +1,7 @@
 #include "core/ends.hpp"
 
 #include "core/family.hpp"
+#include "core/logit_change.hpp"
 #include "kernels/elementwise.hpp"
 #include "kernels/gemm.hpp"
 
@@ -141,6 +142,7 @@ void Head::chunk(ConstMatrix h, kernels::Labels labels, const Microbatch& microb
   Tensor logits = workspace(table_.rows), maximum = workspace(1), sums = workspace(3), losses = workspace(1);
   kernels::gemm(device, {.a = h, .b = table_, .c = logits, .transpose_b = true});
   context_.look("logits", "", logits, microbatch, to.first_row, context_.shape.layers);
+  if (context_.logits) context_.logits->look(h, table_, logits);
   kernels::shard_maximum(device, logits, maximum);
   context_.mesh.tensor().all_reduce(maximum, dist::Reduction::maximum);
   kernels::shard_sums(device, {logits, labels, first_, maximum, sums});

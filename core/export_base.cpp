@@ -148,22 +148,22 @@ class Copier {
   void copy(const Piece& piece) const {
     const TensorInfo& tensor = piece.tensor;
     const ForeignPart& part = piece.part;
-    const AxisCut rows = tensor.rows == 1 ? AxisCut::whole(1) : AxisCut::range(tensor.rows, part.first, part.count);
+    const AxisCut rows = tensor.rows == 1 ? AxisCut::whole(1) : AxisCut::range({part.first}, part.count, tensor.rows);
     if (part.turned) {
       const Index step = std::max<Index>(1, piece_elements_ / part.count);
       for (Index first = 0; first < tensor.cols; first += step) {
         const Index count = std::min(step, tensor.cols - first);
-        put(turned(read(tensor, rows, AxisCut::range(tensor.cols, first, count)), part.count, count));
+        put(turned(read(tensor, rows, AxisCut::range({first}, count, tensor.cols)), part.count, count));
       }
       return;
     }
     if (tensor.rows == 1)
-      return put(ordered(part, read(tensor, rows, AxisCut::range(tensor.cols, part.first, part.count)), 1));
+      return put(ordered(part, read(tensor, rows, AxisCut::range({part.first}, part.count, tensor.cols)), 1));
     const Index unit = base_.shape().head_size();  // whole heads
     const Index step = std::max<Index>(1, piece_elements_ / tensor.cols / unit) * unit;
     for (Index first = 0; first < part.count; first += step) {
       const Index count = std::min(step, part.count - first);
-      const AxisCut block = AxisCut::range(tensor.rows, part.first + first, count);
+      const AxisCut block = AxisCut::range({part.first + first}, count, tensor.rows);
       put(ordered(part, read(tensor, block, AxisCut::whole(tensor.cols)), tensor.cols));
     }
   }

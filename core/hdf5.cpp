@@ -69,7 +69,7 @@ H5Handle& H5Handle::operator=(H5Handle&& other) noexcept {
   return *this;
 }
 
-H5File H5File::open(const std::string& path) {
+H5File H5File::open(const std::string& path, Packing packing) {
   check_openable(path);
   const H5Place place{path, kWholeFile};
   const H5Handle access(checked(H5Pcreate(H5P_FILE_ACCESS), place, "open"));
@@ -77,10 +77,10 @@ H5File H5File::open(const std::string& path) {
   checked(H5Pset_file_locking(access.id(), false, true), place, "open");
   const hid_t id = H5Fopen(path.c_str(), H5F_ACC_RDONLY, access.id());
   if (id < 0) fail_hdf5(place, "open as HDF5");
-  return H5File(path, H5Handle(id), Use::reading);
+  return H5File(path, H5Handle(id), Use::reading, packing);
 }
 
-H5File H5File::create(const std::string& path) {
+H5File H5File::create(const std::string& path, Packing packing) {
   const H5Place place{path, kWholeFile};
   const H5Handle access(checked(H5Pcreate(H5P_FILE_ACCESS), place, "create"));
   checked(H5Pset_file_locking(access.id(), false, true), place, "create");
@@ -92,7 +92,7 @@ H5File H5File::create(const std::string& path) {
   checked(H5Pset_obj_track_times(creation.id(), false), place, "create");
   const hid_t id = H5Fcreate(path.c_str(), H5F_ACC_TRUNC, creation.id(), access.id());
   if (id < 0) fail_hdf5(place, "create");
-  return H5File(path, H5Handle(id), Use::writing);
+  return H5File(path, H5Handle(id), Use::writing, packing);
 }
 
 H5File::~H5File() {
@@ -141,6 +141,10 @@ std::vector<std::string> H5File::names(const std::string& group) const {
   checked(H5Literate(handle.id(), H5_INDEX_NAME, H5_ITER_NATIVE, nullptr, collect, &names), place, "list");
   std::sort(names.begin(), names.end());
   return names;
+}
+
+bool H5File::has_attribute(const std::string& name, const std::string& attribute) const {
+  return checked(H5Aexists(object(name).id(), attribute.c_str()), {path_, name}, "look up an attribute") > 0;
 }
 
 H5Handle H5File::attribute(const std::string& name, const std::string& attribute) const {

@@ -36,10 +36,13 @@ class H5Handle {
 
 class H5File {
  public:
+  // Whether matrices lie plainly in the file, or in chunks that HDF5's own shuffle and deflate filters made smaller. A
+  // file is of one kind; a deflated matrix takes some memory of at most a chunk's (and what its stored bytes inflate to).
+  enum class Packing { plain, deflated };
   // Reading needs no MPI: every rank opens the file for itself and reads its own slices.
-  static H5File open(const std::string& path);
+  static H5File open(const std::string& path, Packing packing = Packing::plain);
   // Creates (truncates) `path`. Objects carry no times, so equal content gives equal bytes.
-  static H5File create(const std::string& path);
+  static H5File create(const std::string& path, Packing packing = Packing::plain);
   // A file that is being written and was not closed is given up: its content is lost, nothing is thrown. On a full disk
   // closing fails time and again.
   ~H5File();
@@ -50,6 +53,7 @@ class H5File {
   bool exists(const std::string& name) const;
   std::vector<std::string> names(const std::string& group) const;  // sorted
 
+  bool has_attribute(const std::string& name, const std::string& attribute) const;
   // Attributes of the object `name` ("/" is the root). Reading throws when missing or of another kind.
   std::string text(const std::string& name, const std::string& attribute) const;
   std::int64_t integer(const std::string& name, const std::string& attribute) const;
@@ -86,13 +90,15 @@ class H5File {
 
  private:
   enum class Use { reading, writing };
-  H5File(std::string path, H5Handle file, Use use) : path_(std::move(path)), file_(std::move(file)), use_(use) {}
+  H5File(std::string path, H5Handle file, Use use, Packing packing)
+      : path_(std::move(path)), file_(std::move(file)), use_(use), packing_(packing) {}
   void set_attribute(const std::string& name, const std::string& attribute, hid_t type, const void* value);
   // The object, reached through hard links only.
   H5Handle object(const std::string& name) const;
   H5Handle attribute(const std::string& name, const std::string& attribute) const;
   // A dataset that is plainly stored inside this file, with its extents; `rank` of them are expected.
   H5Handle dataset(const std::string& name, int rank, hsize_t* extents) const;
+  void expect_deflated(const std::string& name, hid_t creation, const hsize_t* extents) const;
   H5Handle create_dataset(const std::string& name, hid_t type, int rank, const hsize_t* extents);
   template <class T>
   void write_integers(const std::string& name, const std::vector<T>& values);
@@ -102,6 +108,7 @@ class H5File {
   std::string path_;
   H5Handle file_;
   Use use_;
+  Packing packing_;
 };
 
 }  // namespace lorashard::core

@@ -1,5 +1,6 @@
 // The datasets of an H5File: matrices and flat integer arrays.
 #include <algorithm>
+#include <array>
 #include <cinttypes>
 #include <limits>
 
@@ -15,6 +16,18 @@ using kernels::Matrix;
 
 // The library holds the selection of a transfer, and the kernel may cut longer ones short: rows of at most this much.
 constexpr Index kMostTransfer_bytes = Index{256} << 20;
+
+// Of a deflated matrix: whole rows of about this much, below the 1 MiB that HDF5 keeps of a matrix, so that a reader who
+// goes on inside a chunk does not inflate it again.
+constexpr hsize_t kChunk_elements = 1 << 17;
+
+// More takes several times as long and saves a few percent of what a residual is.
+constexpr unsigned kDeflateLevel = 3;
+
+std::array<hsize_t, 2> chunk_of(const hsize_t* extents) {
+  const hsize_t cols = std::min(extents[1], kChunk_elements);
+  return {std::clamp<hsize_t>(kChunk_elements / cols, 1, extents[0]), cols};
+}
 
 hid_t file_type(DType dtype) { return dtype == DType::f32 ? H5T_IEEE_F32LE : H5T_STD_U16LE; }
 hid_t memory_type(DType dtype) { return dtype == DType::f32 ? H5T_NATIVE_FLOAT : H5T_NATIVE_UINT16; }
@@ -71,8 +84,9 @@ H5Handle H5File::dataset(const std::string& name, int rank, hsize_t* extents) co
   H5Handle set = object(name);
   if (H5Iget_type(set.id()) != H5I_DATASET) refuse_hdf5(place, "found a group, expected a dataset");
   const H5Handle creation(checked(H5Dget_create_plist(set.id()), place, "examine"));
-  if (H5Pget_layout(creation.id()) != H5D_CONTIGUOUS || H5Pget_external_count(creation.id()) != 0 ||
-      H5Pget_nfilters(creation.id()) != 0)
+  const bool deflated = packing_ == Packing::deflated && rank == 2;
+  if (!deflated && (H5Pget_layout(creation.id()) != H5D_CONTIGUOUS || H5Pget_external_count(creation.id()) != 0 ||
+                    H5Pget_nfilters(creation.id()) != 0))
     refuse_hdf5(place, "data that is filtered, chunked, virtual or outside of the file is refused");
   const H5Handle space(checked(H5Dget_space(set.id()), place, "examine"));
   const int found = H5Sis_simple(space.id()) > 0 ? H5Sget_simple_extent_ndims(space.id()) : -1;
@@ -85,7 +99,8 @@ H5Handle H5File::dataset(const std::string& name, int rank, hsize_t* extents) co
       refuse_hdf5(place, "extents of more than 2^63 bytes");
     bytes *= extents[i];
   }
-  if (use_ != Use::reading || bytes == 0) return set;
+  if (deflated) expect_deflated(name, creation.id(), extents);
+  if (deflated || use_ != Use::reading || bytes == 0) return set;
   // All of it must lie inside the file: what is missing would read as zeros, and could be of any size.
   hsize_t file_bytes = 0;
   checked(H5Fget_filesize(file_.id(), &file_bytes), place, "examine");
@@ -93,6 +108,22 @@ H5Handle H5File::dataset(const std::string& name, int rank, hsize_t* extents) co
   if (at == HADDR_UNDEF || H5Dget_storage_size(set.id()) != bytes || bytes > file_bytes || at > file_bytes - bytes)
     refuse_hdf5(place, "its ", bytes, " bytes do not lie in the file's ", file_bytes);
   return set;
+}
+
+// Just what create_matrix() makes: no other filter, and chunks of no other size than a reader counts on.
+void H5File::expect_deflated(const std::string& name, hid_t creation, const hsize_t* extents) const {
+  const H5Place place{path_, name};
+  const std::array<hsize_t, 2> expected = chunk_of(extents);
+  std::array<hsize_t, 2> chunk{};
+  const bool chunked = H5Pget_layout(creation) == H5D_CHUNKED && H5Pget_chunk(creation, 2, chunk.data()) == 2;
+  std::size_t values = 0;
+  const auto filter = [&](unsigned i) {
+    return H5Pget_filter2(creation, i, nullptr, &values, nullptr, 0, nullptr, nullptr);
+  };
+  if (!chunked || chunk != expected || H5Pget_nfilters(creation) != 2 || filter(0) != H5Z_FILTER_SHUFFLE ||
+      filter(1) != H5Z_FILTER_DEFLATE)
+    refuse_hdf5(place, "found another storage, expected chunks of ", expected[0], "x", expected[1],
+                ", shuffled and deflated");
 }
 
 H5Handle H5File::create_dataset(const std::string& name, hid_t type, int rank, const hsize_t* extents) {
@@ -107,7 +138,13 @@ H5Handle H5File::create_dataset(const std::string& name, hid_t type, int rank, c
   const H5Handle creation(checked(H5Pcreate(H5P_DATASET_CREATE), place, "create"));
   checked(H5Pset_obj_track_times(creation.id(), false), place, "create");
   // Space is taken at once and not filled with zeros first: every element is written exactly once.
-  checked(H5Pset_alloc_time(creation.id(), H5D_ALLOC_TIME_EARLY), place, "create");
+  if (packing_ == Packing::deflated && rank == 2) {
+    checked(H5Pset_chunk(creation.id(), 2, chunk_of(extents).data()), place, "create");
+    checked(H5Pset_shuffle(creation.id()), place, "create");
+    checked(H5Pset_deflate(creation.id(), kDeflateLevel), place, "create");
+  } else {
+    checked(H5Pset_alloc_time(creation.id(), H5D_ALLOC_TIME_EARLY), place, "create");
+  }
   checked(H5Pset_fill_time(creation.id(), H5D_FILL_TIME_NEVER), place, "create");
   const H5Handle space(checked(H5Screate_simple(rank, extents, nullptr), place, "create"));
   return H5Handle(

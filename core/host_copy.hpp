@@ -42,4 +42,17 @@ void fill_from_host(kernels::Device& device, kernels::Matrix to, const Read& rea
   upload(device, copy, to);
 }
 
+// change(matrix) gets `m` in host memory, and what it makes of it becomes `m`. Not called on meta.
+template <class Change>
+void change_on_host(kernels::Device& device, kernels::Matrix m, const Change& change) {
+  note_host_copy(device, m);
+  if (device.meta()) return;
+  if (device.kind() == kernels::DeviceKind::host) return change(m);
+  std::vector<std::byte> memory(static_cast<std::size_t>(m.bytes()));
+  const kernels::Matrix copy(memory.data(), m.dtype, m.rows, m.cols, m.cols);
+  download(device, m, copy);
+  change(copy);
+  upload(device, copy, m);
+}
+
 }  // namespace lorashard::core

@@ -177,7 +177,7 @@ void copy_part(const Source& from, BaseFileWriter& writer, const TensorInfo& ten
                Index piece_elements) {
   if (tensor.rows == 1) {
     const auto values = from.read(part.name, 0, part.count);
-    return write_piece(writer, tensor, AxisCut::whole(1), AxisCut::range(tensor.cols, part.first, part.count), values, dtype);
+    return write_piece(writer, tensor, AxisCut::whole(1), AxisCut::range({part.first}, part.count, tensor.cols), values, dtype);
   }
   const Index stored_rows = part.turned ? tensor.cols : part.count;
   const Index stored_cols = part.turned ? part.count : tensor.cols;
@@ -186,10 +186,10 @@ void copy_part(const Source& from, BaseFileWriter& writer, const TensorInfo& ten
     const Index count = std::min(most_rows, stored_rows - first);
     const auto values = from.read(part.name, first * stored_cols, count * stored_cols);
     if (part.turned)
-      write_piece(writer, tensor, AxisCut::range(tensor.rows, part.first, part.count),
-                  AxisCut::range(tensor.cols, first, count), turned(values, count, stored_cols), dtype);
+      write_piece(writer, tensor, AxisCut::range({part.first}, part.count, tensor.rows),
+                  AxisCut::range({first}, count, tensor.cols), turned(values, count, stored_cols), dtype);
     else
-      write_piece(writer, tensor, AxisCut::range(tensor.rows, part.first + first, count), AxisCut::whole(tensor.cols),
+      write_piece(writer, tensor, AxisCut::range({part.first + first}, count, tensor.rows), AxisCut::whole(tensor.cols),
                   values, dtype);
   }
 }

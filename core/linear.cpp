@@ -140,11 +140,12 @@ Activation Linear::forward(const Activation& x, const Microbatch& microbatch, Te
     return Tensor(context_.device, made_, context_.activation, rows, out_.local_extent());
   };
   Tensor y = output(), projected;
-  if (!pairs_.empty()) {
+  const bool cover = adds_pairs() && pairs_cover_;
+  if (adds_pairs()) {
     projected = gather_rows(project_down(ConstMatrix(x.data).row_range(0, part.count), microbatch, part), rows);
-    if (pairs_cover_) project_up(ConstMatrix(projected).row_range(0, rows), y, {});
+    if (cover) project_up(ConstMatrix(projected).row_range(0, rows), y, {});
   }
-  Product product{.bias = bias_, .addend = pairs_cover_ ? ConstMatrix(y) : ConstMatrix()};
+  Product product{.bias = bias_, .addend = cover ? ConstMatrix(y) : ConstMatrix()};
   if (gelu) {
     product.epilogue = kernels::Epilogue::gelu;
     if (gelu->before) {
@@ -156,7 +157,7 @@ Activation Linear::forward(const Activation& x, const Microbatch& microbatch, Te
     const Gathered whole(context_, x.data, rows);
     multiply_forward(whole.rows(), y, product);
   }
-  if (!pairs_.empty() && !pairs_cover_) project_up(ConstMatrix(projected).row_range(0, rows), y, y);
+  if (adds_pairs() && !cover) project_up(ConstMatrix(projected).row_range(0, rows), y, y);
   context_.look(name_, "", y, microbatch, 0);
   if (u) *u = std::move(projected);
   return {std::move(y), ParallelState::cut};
@@ -169,12 +170,12 @@ Activation Linear::forward(const Activation& x, const Activation& residual, cons
   Tensor y(context_.device, ActivationKind::residual, DType::f32, gathered_rows(context_, rows), out_.local_extent());
   if (y.rows() > rows) kernels::fill(context_.device, y.view().row_range(rows, y.rows() - rows), 0);
   const Matrix used = y.view().row_range(0, rows);
-  if (!pairs_.empty()) {
+  if (adds_pairs()) {
     Tensor projected = project_down(x.data, microbatch, {rows, rows, 0, rows});
     project_up(projected, used, {});
     if (u) *u = std::move(projected);
   }
-  multiply_forward(x.data, used, {.addend = pairs_.empty() ? ConstMatrix() : ConstMatrix(used)});
+  multiply_forward(x.data, used, {.addend = adds_pairs() ? ConstMatrix(used) : ConstMatrix()});
   Activation branch = reduce_to_residual(context_, {std::move(y), ParallelState::partial});
 
   Tensor other;  // the sum lies in the branch's own memory where the types agree
@@ -194,12 +195,12 @@ Activation Linear::add_to_residual(const Activation& x, const Activation& residu
                                    Tensor* u) const {
   const Index rows = microbatch.rows();
   Tensor y(context_.device, ActivationKind::residual, context_.activation, rows, out_.local_extent());
-  if (!pairs_.empty()) {
+  if (adds_pairs()) {
     Tensor projected = project_down(x.data, microbatch, {rows, rows, 0, rows});
     project_up(projected, y, residual.data);
     if (u) *u = std::move(projected);
   }
-  multiply_forward(x.data, y, {.bias = bias_, .addend = pairs_.empty() ? ConstMatrix(residual.data) : ConstMatrix(y)});
+  multiply_forward(x.data, y, {.bias = bias_, .addend = adds_pairs() ? ConstMatrix(y) : ConstMatrix(residual.data)});
   context_.look(name_, "", y, microbatch, 0);
   return {std::move(y), residual.state};
 }

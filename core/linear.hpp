@@ -81,6 +81,7 @@ class Linear {
   Activation backward_row(const Backward& args, const Microbatch& microbatch) const;
   Tensor gather_rows(Tensor part, Index rows) const;
   kernels::DropoutMask mask(const Microbatch& microbatch, Index first_row) const;
+  bool adds_pairs() const { return !pairs_.empty() && !context_.skips_adapters; }  // in a forward pass
   bool drops(const Microbatch& microbatch) const { return context_.dropout > 0 && microbatch.training; }
   Tensor adapter_input(ConstMatrix x, const Microbatch& microbatch, Index first_row) const;
   void add_adapter_gradient(ConstMatrix du, const Microbatch& microbatch, Index first_row, Matrix dx) const;

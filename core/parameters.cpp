@@ -116,6 +116,7 @@ void Parameters::fill(const BaseFile* base, std::uint64_t seed, Place& place) {
   Tensor plain(device, Category::base, compute_type(context_, info), rows, cols);
   load(context_, base, seed, info, plain);
   if (is_linear_weight(info)) {
+    place.weight_memory = plain;
     place.weight = kernels::Weight(device, std::move(plain));
   } else {
     place.frozen = std::move(plain);
@@ -160,6 +161,12 @@ bool Parameters::trains(const std::string& name) const {
 const kernels::Weight* Parameters::weight(const std::string& name) const {
   const Place& p = place(name);
   return p.weight.none() ? nullptr : &p.weight;
+}
+
+Matrix Parameters::frozen_memory(const std::string& name) const {
+  const Place& p = place(name);
+  if (p.weight.none()) fail(Failure::other, text(name, " is no frozen weight of a linear layer"));
+  return p.weight_memory;
 }
 
 }  // namespace lorashard::core

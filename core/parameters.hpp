@@ -31,6 +31,8 @@ class Parameters {
   bool trains(const std::string& name) const;
   // The frozen weight of a linear layer; null when it trains densely.
   const kernels::Weight* weight(const std::string& name) const;
+  // The memory that weight() took over, row-major (out, in) local: what merging changes. Throws Failure::other for others.
+  Matrix frozen_memory(const std::string& name) const;
 
   // The number of a pair's A in the replicated group; B of a linear layer's pairs follow all its A.
   int adapter_a(const AdapterSpec& spec) const { return adapter_numbers_.at(spec.a_name()); }
@@ -45,6 +47,7 @@ class Parameters {
     TensorInfo info;
     Tensor frozen;
     kernels::Weight weight;
+    Matrix weight_memory;  // of weight
     int dense = -1;
     int replicated = -1;
   };

@@ -115,6 +115,13 @@ double most_bytes(const std::vector<DigestLine>& matrices, std::size_t text_byte
   return bytes;
 }
 
+void put_in_place(const std::string& partial, const std::string& path) {
+  synchronize(partial, "flush to the disk");
+  if (std::rename(partial.c_str(), path.c_str()) != 0) fail_system(path, "put the new file in its place");
+  const fs::path directory = fs::path(path).parent_path();
+  synchronize(directory.empty() ? "." : directory.string(), "flush to the disk");
+}
+
 ShardedWriter::ShardedWriter(const std::string& path, dist::Communicator& communicator,
                              const std::vector<DigestLine>& matrices, std::size_t text_bytes)
     : path_(path), partial_(path + ".partial"), communicator_(communicator) {
@@ -237,12 +244,15 @@ void ShardedWriter::prove() {
   proven_ = true;
 }
 
-Digest ShardedWriter::finish(const std::string& preamble) {
+Digest ShardedWriter::finish(const std::string& preamble, const std::optional<Digest>& expected) {
   if (!proven_) prove();
   sum_over_ranks();
   std::vector<DigestLine> lines;
   for (const auto& [name, matrix] : matrices_) lines.push_back(matrix.line);
   const Digest digest = digest_of(preamble, lines);
+  if (expected && digest != *expected)
+    fail(Failure::storage, text(path_, ": the digest of what would be written is ", digest.hex(), ", expected ",
+                                expected->hex(), "; nothing was written"));
   if (file_) {
     for (const DigestLine& line : lines) file_->set_text(line.name, "digest", line.digest.hex());
     file_->set_text("/", "digest", digest.hex());
@@ -278,10 +288,7 @@ void ShardedWriter::publish() {
   if (communicator_.rank() == 0) {
     // What was reserved and not needed goes back.
     if (::truncate(partial_.c_str(), static_cast<off_t>(fs::file_size(partial_))) != 0) fail_system(partial_, "write");
-    synchronize(partial_, "flush to the disk");
-    if (std::rename(partial_.c_str(), path_.c_str()) != 0) fail_system(path_, "put the new file in its place");
-    const fs::path directory = fs::path(path_).parent_path();
-    synchronize(directory.empty() ? "." : directory.string(), "flush to the disk");
+    put_in_place(partial_, path_);
   }
   finished_ = true;
   communicator_.barrier();

@@ -36,6 +36,9 @@ Digest stored_digest(const H5File& file, const std::string& name);
 // the file a few kilobytes.
 double most_bytes(const std::vector<DigestLine>& matrices, std::size_t text_bytes);
 
+// What lies under `partial` is brought to the disk and gets its name; whatever had the name before is gone.
+void put_in_place(const std::string& partial, const std::string& path);
+
 class ShardedWriter {
  public:
   // Collective. `matrices` without their digests; `text_bytes` of attributes will come. Takes the disk space for all of
@@ -58,8 +61,9 @@ class ShardedWriter {
   // The same: brings what this rank wrote to the disk, reads it again and compares it. Throws Failure::storage.
   void prove();
 
-  // Collective. Proves first what was not. Throws Failure::other when a matrix was not written whole. Returns the file's digest.
-  Digest finish(const std::string& preamble);
+  // Collective. Proves first what was not. Throws Failure::other when a matrix was not written whole, and Failure::storage
+  // when the file's digest is not the one `expected`: then no file gets its name. Returns the file's digest.
+  Digest finish(const std::string& preamble, const std::optional<Digest>& expected = {});
 
  private:
   struct Matrix {

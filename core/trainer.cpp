@@ -188,6 +188,7 @@ Index Trainer::run_passes(const Dataset& data) {
 void Trainer::begin(const Dataset& data) {
   State& s = *state_;
   kernels::Device& device = s.context.device;
+  if (s.merge) fail(Failure::other, "a step was begun while the adapters are merged");
   if (s.under_way.size() == s.readbacks.size())
     fail(Failure::other, "a third step was begun before the first was finished");
   device.profile().place().step = s.steps_done;
@@ -238,8 +239,9 @@ StepReport Trainer::finish() {
   return report;
 }
 
-Evaluation Trainer::evaluate(const Dataset& data) {
+Evaluation Trainer::evaluate(const Dataset& data, LogitChange* logits) {
   State& s = *state_;
+  s.context.logits = logits;
   const kernels::AtPlace work(s.context.device.profile().place().work, "evaluation");
   const dist::Mesh& mesh = s.context.mesh;
   const Index microbatch = cut_batch(s.config, mesh).microbatch, round = microbatch * mesh.extents().data;
@@ -255,6 +257,7 @@ Evaluation Trainer::evaluate(const Dataset& data) {
     s.pipeline.evaluate(m, loss_total);
     scored += rows.scored();
   }
+  s.context.logits = nullptr;
   double loss_sum = 0;
   kernels::download(device, loss_total, kernels::view(&loss_sum, 1, 1));
   const bool speaks = speaks_for_loss(mesh);

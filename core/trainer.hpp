@@ -49,6 +49,11 @@ struct Evaluation {
   Index scored = 0;
 };
 
+class LogitChange;
+class Merge;
+class ResidualFile;
+struct MergeRounding;
+
 class Trainer {
  public:
   // Loads (or makes) the base, attaches adapters, allocates gradients and optimizer state. Collective over the mesh.
@@ -75,8 +80,20 @@ class Trainer {
   // Compares the values that every rank of a replica group holds, bit by bit. Throws Failure::numerics naming the rank
   // that has others. Collective.
   void check_replicas() const;
-  // Loss over the whole set, in file order. Collective; changes nothing.
-  Evaluation evaluate(const Dataset& data);
+  // Loss over the whole set, in file order; `logits`, unless null, is shown them all. Collective; changes nothing.
+  Evaluation evaluate(const Dataset& data, LogitChange* logits = nullptr);
+
+  // Adds the adapters to the frozen weights in place (merge.hpp); passes do without them from then on. Steps and loads are
+  // refused until unmerge(), which gives the weights their bits back: from the base file, or from a residual. Collective.
+  const MergeRounding& merge();
+  void unmerge();
+  void unmerge(const ResidualFile& residual);
+  // The merged model as a base file. Collective. Returns its digest.
+  Digest export_merged(const std::string& path) const;
+  // Of the merged adapters; throws Failure::other when none are.
+  const Merge& merged() const;
+  // Evaluates the bare base while it holds, for comparison.
+  void skip_adapters(bool skip);
 
   // Collective. Returns the file's bytes.
   Index save(const std::string& path) const;

@@ -162,6 +162,7 @@ Index Trainer::saved_bytes() const {
 
 void Trainer::load(const std::string& path) {
   State& s = *state_;
+  if (s.merge) fail(Failure::other, "a checkpoint was loaded while the adapters are merged");
   const kernels::AtPlace work(s.context.device.profile().place().work, "loading");
   const CheckpointReader reader(path);
   verify_once(reader, s.context.mesh, s.context.device.profile().place());

@@ -7,6 +7,7 @@
 
 #include "core/checkpoint.hpp"
 #include "core/layer_norms.hpp"
+#include "core/merge.hpp"
 #include "core/optimizer.hpp"
 #include "core/pipeline.hpp"
 #include "core/trainer.hpp"
@@ -38,6 +39,8 @@ struct Trainer::State {
   // Throws Failure::configuration naming the first tensor that differs.
   void expect_entries(const CheckpointReader& reader) const;
   void load_initial_adapters();
+  template <class Undo>
+  void unmerge(const Undo& undo);
 
   Config config;
   std::unique_ptr<BaseFile> base;
@@ -52,6 +55,7 @@ struct Trainer::State {
   Pipeline pipeline;
   Optimizer optimizer;
   Index steps_done = 0;
+  std::optional<Merge> merge;  // while the adapters are in the weights
 
   std::array<std::unique_ptr<kernels::Readback>, 2> readbacks;  // of control, by step mod 2
   std::deque<StepReport> under_way;                             // loss and norm are still to come

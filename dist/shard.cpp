@@ -55,12 +55,12 @@ AxisCut::AxisCut(const std::vector<Segment>& segments, int part, int parts) {
   }
 }
 
-AxisCut AxisCut::range(Index extent, Index first, Index count) {
-  if (first < 0 || count < 0 || first > extent - count)
-    fail(Failure::other, text("elements ", first, " to ", first + count, " of an extent of ", extent));
+AxisCut AxisCut::range(GlobalIndex first, Index count, Index extent) {
+  if (first.value < 0 || count < 0 || first.value > extent - count)
+    fail(Failure::other, text("elements ", first.value, " to ", first.value + count, " of an extent of ", extent));
   AxisCut cut;
   cut.extent_ = extent;
-  cut.all_ = {{{first}, {0}, count}};
+  cut.all_ = {{first, {0}, count}};
   if (count > 0) cut.runs_ = cut.owned_ = cut.all_;
   return cut;
 }

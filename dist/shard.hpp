@@ -60,7 +60,7 @@ class AxisCut {
   AxisCut(const std::vector<Segment>& segments, int part, int parts);
   static AxisCut whole(Index extent) { return AxisCut({extent}, 0, 1); }
   // Elements [first, first + count) of an axis, as a part by themselves.
-  static AxisCut range(Index extent, Index first, Index count);
+  static AxisCut range(GlobalIndex first, Index count, Index extent);
 
   Index global_extent() const;
   Index local_extent() const;

@@ -138,13 +138,13 @@ TEST(AxisCut, UnitsAreCoveredAndOwnedOnceForAllExtents) {
 }
 
 TEST(AxisCut, ARangeIsAPartByItself) {
-  const AxisCut range = AxisCut::range(10, 3, 4);
+  const AxisCut range = AxisCut::range({3}, 4, 10);
   EXPECT_EQ(range.global_extent(), 10);
   EXPECT_EQ(range.local_extent(), 4);
   EXPECT_EQ(range.to_local({5}).value, 2);
   EXPECT_FALSE(range.owns({7}));
-  EXPECT_TRUE(AxisCut::range(10, 10, 0).runs().empty());
-  EXPECT_THROW(AxisCut::range(10, 7, 4), kernels::Error);
+  EXPECT_TRUE(AxisCut::range({10}, 0, 10).runs().empty());
+  EXPECT_THROW(AxisCut::range({7}, 4, 10), kernels::Error);
 }
 
 TEST(AxisCut, WholeIsOneRun) {
