@@ -154,6 +154,17 @@ TrainingPlan make_plan(const Config& config) {
   return plan;
 }
 
+void expect_adapters_alone(const std::string& path) {
+  if (is_foreign_adapter(path)) return;
+  const CheckpointReader reader(path);
+  for (const CheckpointEntry& entry : reader.entries()) {
+    const bool known = entry.name.ends_with(".lora_a") || entry.name.ends_with(".lora_b") ||
+                       entry.name.ends_with(".alpha") || entry.name.ends_with("_moment");
+    if (!known)
+      fail(Failure::configuration, text(path, ": found ", entry.name, ", which trained itself, expected adapters alone"));
+  }
+}
+
 Index trained_parameters(const TrainingPlan& plan, const ModelShape& shape) {
   if (plan.everything) return parameter_count(shape);
   Index count = 0;

@@ -39,6 +39,10 @@ struct TrainingPlan {
 // and scales (loralib's files do not know alpha: the job's is used). Throws Failure::configuration.
 TrainingPlan make_plan(const Config& config);
 
+// Throws Failure::configuration when `path`, as adapter.init, is a checkpoint with tensors that train whole: what it has
+// learned is more than its adapters.
+void expect_adapters_alone(const std::string& path);
+
 // Trained values of the whole model, each counted once.
 Index trained_parameters(const TrainingPlan& plan, const ModelShape& shape);
 

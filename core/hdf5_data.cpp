@@ -116,8 +116,8 @@ void H5File::expect_deflated(const std::string& name, hid_t creation, const hsiz
   const std::array<hsize_t, 2> expected = chunk_of(extents);
   std::array<hsize_t, 2> chunk{};
   const bool chunked = H5Pget_layout(creation) == H5D_CHUNKED && H5Pget_chunk(creation, 2, chunk.data()) == 2;
-  std::size_t values = 0;
   const auto filter = [&](unsigned i) {
+    std::size_t values = 0;  // of its settings none are asked for
     return H5Pget_filter2(creation, i, nullptr, &values, nullptr, 0, nullptr, nullptr);
   };
   if (!chunked || chunk != expected || H5Pget_nfilters(creation) != 2 || filter(0) != H5Z_FILTER_SHUFFLE ||

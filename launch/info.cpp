@@ -23,11 +23,12 @@ namespace {
 std::string describe_base(const std::string& path) {
   const core::BaseFile base(path);
   const core::ModelShape& s = base.shape();
+  const auto& merged = base.merged_from();
   return text(path, ": base\n", "  family ", s.family, ", ", s.layers, " layers, width ", s.width, ", ", s.heads,
               " heads (", s.kv_heads, " key/value), feed-forward ", s.ffn, ", vocabulary ", s.vocab, ", context ",
               s.context, ", ", s.tied_head ? "tied" : "own", " head\n  ", count_text(parameter_count(s)),
               " parameters as ", name(base.dtype(core::tensor_table(s).front())), "\n  digest ", base.digest().hex(),
-              "\n");
+              "\n", merged ? text("  merged from base ", merged->base, " and adapter ", merged->adapter, "\n") : "");
 }
 
 std::string describe_checkpoint(const std::string& path) {

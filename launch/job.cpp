@@ -18,15 +18,6 @@ using kernels::text;
 
 namespace {
 
-core::Dataset open_tokens(const std::string& path, const core::Config& config) {
-  core::Dataset data(path, config.data.length, config.data.order, config.data.seed);
-  const core::Index vocab = config.model.shape.vocab;
-  if (data.vocab() > vocab)
-    fail(Failure::configuration,
-         text(path, ": vocab: found ", data.vocab(), " token ids, expected at most the model's ", vocab));
-  return data;
-}
-
 std::string describe_adapters(const core::AdapterConfig& adapter) {
   const auto rank_text = [](core::Index rank) { return rank == core::kFullRank ? "full" : std::to_string(rank); };
   std::string targets;
@@ -40,6 +31,15 @@ std::string describe_adapters(const core::AdapterConfig& adapter) {
 }
 
 }  // namespace
+
+core::Dataset open_tokens(const std::string& path, const core::Config& config) {
+  core::Dataset data(path, config.data.length, config.data.order, config.data.seed);
+  const core::Index vocab = config.model.shape.vocab;
+  if (data.vocab() > vocab)
+    fail(Failure::configuration,
+         text(path, ": vocab: found ", data.vocab(), " token ids, expected at most the model's ", vocab));
+  return data;
+}
 
 Job make_job(core::Config config, int ranks) {
   if (config.model.base.empty())

@@ -32,6 +32,9 @@ std::vector<std::string> valid_paths(const core::Config& config);
 // frozen weight would show nowhere else. Collective. Costs about as much as loading.
 void verify_base(const core::Config& config, dist::Communicator& world, kernels::Place& place);
 
+// A token file as data.length and data.order say, its ids within the model's vocabulary.
+core::Dataset open_tokens(const std::string& path, const core::Config& config);
+
 struct JobData {
   core::Dataset train;
   std::vector<core::Dataset> valid;

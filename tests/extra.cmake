@@ -7,7 +7,7 @@ file(GLOB trial_sources CONFIGURE_DEPENDS ${CMAKE_CURRENT_SOURCE_DIR}/golden/*.c
 list(FILTER trial_sources EXCLUDE REGEX "/(test|ranks)_[^/]*$")
 add_library(trial STATIC ${trial_sources})
 target_link_libraries(trial PUBLIC launch oracle GTest::gtest)
-foreach(user core_ranks_layer_norms core_ranks_model core_ranks_parity core_ranks_resume core_ranks_not_finite core_ranks_replicas
+foreach(user core_ranks_layer_norms core_ranks_merge core_ranks_model core_ranks_parity core_ranks_resume core_ranks_not_finite core_ranks_replicas
              golden_ranks_golden golden_ranks_ledger)
   if(TARGET ${user})
     target_link_libraries(${user} PRIVATE trial)
@@ -26,8 +26,8 @@ file(GLOB fuzz_targets CONFIGURE_DEPENDS ${CMAKE_CURRENT_SOURCE_DIR}/fuzz/fuzz_*
 target_sources(core_test_fuzz_corpus PRIVATE ${fuzz_targets})
 
 # Tests that call the built program.
-foreach(name test_bad_input test_evaluate test_event_file test_interrupted test_launch test_parity test_planning test_program
-             test_report test_run_job)
+foreach(name test_bad_input test_evaluate test_event_file test_interrupted test_launch test_merge test_parity test_planning
+             test_program test_report test_run_job)
   target_link_libraries(launch_${name} PRIVATE GTest::gmock)
   target_compile_definitions(launch_${name} PRIVATE LORASHARD_PROGRAM="$<TARGET_FILE:lorashard>")
   add_dependencies(launch_${name} lorashard)
