@@ -48,7 +48,8 @@ void LayerNormMeter::measure(Parameters& parameters, Index step) {
         add(layer, of_gradient, group.gradient(static_cast<int>(i)));
   }
   for (DenseParameter& p : parameters.dense())
-    if (p.info().layer >= 0) add(p.info().layer, of_gradient, p.gradient_share());
+    for (const Matrix& part : p.owned_gradients())
+      if (p.info().layer >= 0) add(p.info().layer, of_gradient, part);
   readback(step).start(squares_);
 }
 

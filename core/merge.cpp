@@ -86,13 +86,28 @@ std::vector<TensorInfo> tensors_of(const TrainingPlan& plan, const ModelShape& s
   std::vector<TensorInfo> tensors;
   for (TensorInfo& info : tensor_table(shape)) {
     const bool merged = std::any_of(plan.adapters.begin(), plan.adapters.end(), [&](const AdapterSpec& spec) {
-      return spec.layer == info.layer && text("layers.", spec.layer, ".", place_of(spec.target).linear, ".weight") == info.name;
+      return spec.layer == info.layer && spec.linear() + ".weight" == info.name;
     });
     if (merged && plan.trains(info.name))
       fail(Failure::configuration, text(info.name, ": found an adapter on a weight that trains itself, expected one or the other"));
     if (merged) tensors.push_back(std::move(info));
   }
   return tensors;
+}
+
+// The runs of a cut, apart where a lower rank owns the beginning of one; true: it is this rank's own.
+std::vector<std::pair<dist::Run, bool>> runs_by_owner(const dist::AxisCut& cut) {
+  const std::vector<dist::Run> owned = cut.owned_part().runs();
+  std::vector<std::pair<dist::Run, bool>> runs;
+  for (const dist::Run& run : cut.runs()) {
+    Index lower = run.count;
+    for (const dist::Run& own : owned)
+      if (own.local >= run.local && own.local.value < run.local.value + run.count) lower = own.local.value - run.local.value;
+    if (lower > 0) runs.push_back({{run.global, run.local, lower}, false});
+    if (lower < run.count)
+      runs.push_back({{{run.global.value + lower}, {run.local.value + lower}, run.count - lower}, true});
+  }
+  return runs;
 }
 
 }  // namespace
@@ -125,14 +140,9 @@ void Merge::for_each_piece(const TensorInfo& tensor, const std::function<void(co
   const int part = context_.tensor_rank(), parts = context_.tensor_size();
   const Matrix slice = parameters_.frozen_memory(tensor.name);
   const dist::AxisCut rows = tensor.row_cut(part, parts), cols = tensor.col_cut(part, parts);
-  const auto held_before = [&](const dist::Run& r, const dist::Run& c) {
-    for (int p = 0; p < part; ++p)
-      if (tensor.row_cut(p, parts).owns(r.global) && tensor.col_cut(p, parts).owns(c.global)) return true;
-    return false;
-  };
-  for (const dist::Run& r : rows.runs())
-    for (const dist::Run& c : cols.runs()) {
-      const bool counts = !held_before(r, c);
+  for (const auto& [r, row_counts] : runs_by_owner(rows))
+    for (const auto& [c, col_counts] : runs_by_owner(cols)) {
+      const bool counts = row_counts && col_counts;
       const Index most = std::max<Index>(1, kPiece / c.count);
       for (Index done = 0; done < r.count; done += most) {
         const Index count = std::min(most, r.count - done);
@@ -147,10 +157,10 @@ std::vector<Merge::Pair> Merge::pairs_of(const TensorInfo& tensor) const {
   std::vector<Pair> pairs;
   ReplicatedGroup& group = parameters_.replicated();
   for (const AdapterSpec& spec : parameters_.adapters()) {
-    const TargetPlace place = place_of(spec.target);
+    const TargetPlace& place = spec.place;
     if (spec.layer != tensor.layer || text("layers.", spec.layer, ".", place.linear, ".weight") != tensor.name) continue;
     Index first = 0;
-    for (int s = 0; s < place.segment; ++s) first += tensor.segments[static_cast<std::size_t>(s)];
+    for (int s = 0; s < place.segment; ++s) first += tensor.segments[static_cast<std::size_t>(s)].extent;
     pairs.push_back({HostCopy(context_.device, group.value(parameters_.adapter_a(spec))),
                      HostCopy(context_.device, group.value(parameters_.adapter_b(spec))), spec.scale(), first, spec.out});
   }
@@ -200,7 +210,7 @@ void Merge::digest_adapters(const TrainingPlan& plan) {
     lines.push_back({spec.a_name(), DType::f32, spec.rank, spec.in, {}});
     lines.push_back({spec.b_name(), DType::f32, spec.out, spec.rank, {}});
     const bool here = speaks && !context_.device.meta() &&
-                      parameters_.has(text("layers.", spec.layer, ".", place_of(spec.target).linear, ".weight"));
+                      parameters_.has(spec.linear() + ".weight");
     for (const bool b : {false, true}) {
       own.emplace_back();
       if (!here) continue;

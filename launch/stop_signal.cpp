@@ -1,6 +1,10 @@
 #include "launch/stop_signal.hpp"
 
+#include <unistd.h>
+
 #include <csignal>
+#include <thread>
+#include <utility>
 
 namespace lorashard::launch {
 
@@ -15,6 +19,19 @@ void watch_stop_signals() {
   action.sa_flags = SA_RESTART;
   ::sigaction(SIGTERM, &action, nullptr);
   ::sigaction(SIGUSR1, &action, nullptr);
+}
+
+void keep_stop_signals_from_work() {
+  static bool kept = false;
+  if (std::exchange(kept, true)) return;
+  std::thread([] {
+    for (;;) ::pause();
+  }).detach();
+  sigset_t signals;
+  ::sigemptyset(&signals);
+  ::sigaddset(&signals, SIGTERM);
+  ::sigaddset(&signals, SIGUSR1);
+  ::pthread_sigmask(SIG_BLOCK, &signals, nullptr);
 }
 
 bool stop_was_asked() { return stop_asked != 0; }

@@ -115,6 +115,7 @@ void finish(Session& session, const std::optional<core::Hardware>& hardware) {
 }  // namespace
 
 int run_job(dist::Runtime& runtime, const Job& job) {
+  keep_stop_signals_from_work();
   std::optional<core::Hardware> hardware;
   if (!job.config.device.hardware.empty()) hardware = find_hardware(job.config.device.hardware, "", job.threads);
   const std::unique_ptr<kernels::Device> device = make_device(job, runtime);

@@ -96,9 +96,9 @@ using Sums = std::vector<Sum>;
 void add_pair(const AdapterSpec& spec, const CheckpointReader& reader, const TensorInfo& info, Sums& sums) {
   const std::vector<float> a = read_whole(reader, spec.a_name(), spec.rank, spec.in);
   const std::vector<float> b = read_whole(reader, spec.b_name(), spec.out, spec.rank);
-  const int segment = place_of(spec.target).segment;
+  const int segment = spec.place.segment;
   Index first = 0;
-  for (int s = 0; s < segment; ++s) first += info.segments[s];
+  for (int s = 0; s < segment; ++s) first += info.segments[s].extent;
   for (Index i = 0; i < spec.out; ++i)
     for (Index j = 0; j < spec.in; ++j) {
       Sum& sum = sums[(first + i) * info.cols + j];
@@ -125,7 +125,7 @@ TEST_P(Merging, WeightsAreThoseOfPlainLoops) {
       const oracle::Array before = read_tensor(base, info), after = read_tensor(merged, info);
       Sums sums(before.values.size());
       for (const AdapterSpec& spec : plan.adapters)
-        if (kernels::text("layers.", spec.layer, ".", place_of(spec.target).linear, ".weight") == info.name)
+        if (spec.linear() + ".weight" == info.name)
           add_pair(spec, reader, info, sums);
       const double half_ulp = GetParam().dtype == DType::f32 ? 0x1p-24 : 0x1p-8;  // relative
       for (std::size_t i = 0; i < sums.size(); ++i) {
