@@ -17,7 +17,8 @@ using kernels::text;
 // Copies tensors in pieces that the ranks take in turns.
 class Copier {
  public:
-  Copier(BaseFileWriter& to, dist::Communicator& world, kernels::Place& place) : to_(to), world_(world), place_(place) {}
+  Copier(BaseFileWriter& to, dist::Communicator& world, kernels::Place& place)
+      : to_(to), world_(world), place_(place) {}
 
   // change(rows, cols, matrix) sees each piece on its way.
   template <class Change>
@@ -59,8 +60,8 @@ DType dtype_of(const BaseFile& base) {
   const DType first = base.dtype(table.front());
   for (const TensorInfo& tensor : table)
     if (base.dtype(tensor) != first)
-      fail(Failure::configuration, text(base.path(), ": ", tensor.name, ": found ", name(base.dtype(tensor)), ", expected ",
-                                        name(first), " as the others"));
+      fail(Failure::configuration, text(base.path(), ": ", tensor.name, ": found ", name(base.dtype(tensor)),
+                                        ", expected ", name(first), " as the others"));
   return first;
 }
 

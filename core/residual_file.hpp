@@ -1,11 +1,12 @@
 // What rounding took when adapters were merged into a base: the bits of the base XOR those of the merged one, for every
-// tensor that was merged into. With it the merged file becomes the base again bit for bit, whoever computed the update and
-// in whatever order.
+// tensor that was merged into. With it the merged file becomes the base again bit for bit, whoever computed the update
+// and in whatever order.
 //
 //   /                attributes: format "lorashard residual 1", base, merged (the digests of both files), digest
 //   /tensors/<name>  (rows, cols) of the base's element type, shuffled and deflated, attribute digest
 //
-// In 16 bits most of the update is rounded away and the file is small; in fp32 the low bits of both are as good as random.
+// After 30 steps of rank 8 on all matrices of four GPT-2-sized layers it took 53 % of the bytes of the matrices in bf16,
+// and 77 % in fp32, where the low bits of both are as good as random.
 #pragma once
 
 #include <functional>
@@ -35,8 +36,8 @@ class ResidualFile {
   std::vector<std::string> names_;
 };
 
-// Of two files with the same tensors. On one rank, in bounded memory, for deflating is a library's own business with one
-// file: some 60 MB of weights a second. Written under another name, read again, then renamed. Returns the file's bytes.
+// Of two files with the same tensors. On one rank and one core, in bounded memory: HDF5 deflates a file's chunks one after
+// the other. Written under another name, read again, then renamed. Returns the file's bytes.
 Index write_residual(const std::string& path, const BaseFile& base, const BaseFile& merged,
                      const std::function<void()>& after_each);
 

@@ -42,8 +42,8 @@ void Trainer::unmerge() {
 void Trainer::unmerge(const ResidualFile& residual) {
   State& s = *state_;
   if (residual.base().hex() != s.base_digest)
-    fail(Failure::configuration,
-         text(residual.path(), ": base: found ", residual.base().hex(), ", expected ", s.base_digest, " of ", s.config.model.base));
+    fail(Failure::configuration, text(residual.path(), ": base: found ", residual.base().hex(), ", expected ",
+                                      s.base_digest, " of ", s.config.model.base));
   s.unmerge([&](Merge& merge) { merge.undo(residual); });
 }
 

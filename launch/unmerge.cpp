@@ -28,8 +28,11 @@ void expect_new_file(const Arguments& arguments, const std::string& option, cons
 
 const Syntax& unmerge_syntax() {
   static const Syntax syntax{
-      .usage = "[mpirun -np N] lorashard unmerge --from <merged.h5> (--base <file.h5> | --residual <file.h5>) --to <file.h5>",
-      .about = "Gives the base of a merged file back, bit for bit: its digest is that of the base, or nothing is written.",
+      .usage =
+          "[mpirun -np N] lorashard unmerge --from <merged.h5> (--base <file.h5> | --residual <file.h5>) --to "
+          "<file.h5>",
+      .about =
+          "Gives the base of a merged file back, bit for bit: its digest is that of the base, or nothing is written.",
       .options = {{"from", "file", "what lorashard merge wrote"},
                   {"base", "file", "the base that it was made of"},
                   {"residual", "file", "or, where that is gone, the residual that merge wrote beside it"},

@@ -130,42 +130,48 @@ core::Config merge_job(const MergeCase& c, const dist::MeshExtents& mesh) {
 void merge_and_unmerge(const MergeCase& c, const dist::MeshExtents& extents, int times, kernels::DeviceKind kind) {
   SCOPED_TRACE(text(title(c), " on ", dist::to_string(extents)));
   const core::Config config = merge_job(c, extents);
-  on_mesh(extents, [&](kernels::Device& device, dist::Mesh& mesh) {
-    const core::Dataset rows(merge_files(c).rows, kLength, core::Order::sequential, 0);
-    core::Trainer trainer(config, device, mesh);
-    const Answers first = answers_of(trainer, rows, device, mesh);
-    const std::string path = scratch() + "/times.h5";
-    const core::Digest merged = trainer.export_merged(path);
-    trainer.unmerge();
-    for (int i = 2; i < times; ++i) {
-      trainer.merge();
-      trainer.unmerge();  // proves itself
-    }
-    const Answers last = answers_of(trainer, rows, device, mesh);
-    EXPECT_EQ(trainer.export_merged(path), merged);
-    trainer.unmerge();
-    EXPECT_EQ(last.base, first.base);
-    EXPECT_EQ(last.beside, first.beside);
-    EXPECT_EQ(last.merged, first.merged);
-    EXPECT_EQ(last.largest_change, first.largest_change);
-    EXPECT_NE(first.base, first.beside);  // the adapter does something
-    EXPECT_NE(merged, core::BaseFile(config.model.base).digest());
-    // Merging changes answers by its rounding alone: far less than the adapter did.
-    const double adapted = std::abs(first.beside - first.base);
-    EXPECT_LT(std::abs(first.merged - first.beside), (c.dtype == DType::f32 ? 1e-4 : 0.2) * adapted);
-    EXPECT_GT(first.largest_change, 0);
-  }, kind);
+  on_mesh(
+      extents,
+      [&](kernels::Device& device, dist::Mesh& mesh) {
+        const core::Dataset rows(merge_files(c).rows, kLength, core::Order::sequential, 0);
+        core::Trainer trainer(config, device, mesh);
+        const Answers first = answers_of(trainer, rows, device, mesh);
+        const std::string path = scratch() + "/times.h5";
+        const core::Digest merged = trainer.export_merged(path);
+        trainer.unmerge();
+        for (int i = 2; i < times; ++i) {
+          trainer.merge();
+          trainer.unmerge();  // proves itself
+        }
+        const Answers last = answers_of(trainer, rows, device, mesh);
+        EXPECT_EQ(trainer.export_merged(path), merged);
+        trainer.unmerge();
+        EXPECT_EQ(last.base, first.base);
+        EXPECT_EQ(last.beside, first.beside);
+        EXPECT_EQ(last.merged, first.merged);
+        EXPECT_EQ(last.largest_change, first.largest_change);
+        EXPECT_NE(first.base, first.beside);  // the adapter does something
+        EXPECT_NE(merged, core::BaseFile(config.model.base).digest());
+        // Merging changes answers by its rounding alone: far less than the adapter did.
+        const double adapted = std::abs(first.beside - first.base);
+        EXPECT_LT(std::abs(first.merged - first.beside), (c.dtype == DType::f32 ? 1e-4 : 0.2) * adapted);
+        EXPECT_GT(first.largest_change, 0);
+      },
+      kind);
 }
 
 std::string merge_to_file(const MergeCase& c, const dist::MeshExtents& extents, const std::string& path,
                           kernels::DeviceKind kind) {
   const core::Config config = merge_job(c, extents);
   std::string digest;
-  on_mesh(extents, [&](kernels::Device& device, dist::Mesh& mesh) {
-    core::Trainer trainer(config, device, mesh);
-    trainer.merge();
-    digest = trainer.export_merged(path).hex();
-  }, kind);
+  on_mesh(
+      extents,
+      [&](kernels::Device& device, dist::Mesh& mesh) {
+        core::Trainer trainer(config, device, mesh);
+        trainer.merge();
+        digest = trainer.export_merged(path).hex();
+      },
+      kind);
   return digest;
 }
 

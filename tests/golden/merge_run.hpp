@@ -20,8 +20,8 @@ const MergeFiles& merge_files(const MergeCase& c);
 // A job that has the adapter beside its base.
 core::Config merge_job(const MergeCase& c, const dist::MeshExtents& mesh);
 
-// Merges and unmerges `times` times: each time the digests of all tensors are the base's again, the losses of all states
-// are those of the first time bit for bit, and the last merged file is the first one. Collective over the job.
+// Merges and unmerges `times` times: each time the digests of all tensors are the base's again, the losses of all
+// states are those of the first time bit for bit, and the last merged file is the first one. Collective over the job.
 void merge_and_unmerge(const MergeCase& c, const dist::MeshExtents& mesh, int times, kernels::DeviceKind kind);
 
 // The digest of the file that merging on this mesh makes at `path`. Collective over the job; empty on idle ranks.

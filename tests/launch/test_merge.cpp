@@ -67,7 +67,8 @@ TEST_F(MergeProgram, ThereAndBackOnAnyRanks) {
 TEST_F(MergeProgram, IsABaseOfItsOwn) {
   const std::string out = expect_done(merge_ + "--to merged.h5 --rows rows.h5");
   std::smatch found;
-  ASSERT_TRUE(std::regex_search(out, found, std::regex("mean loss ([0-9.]+) beside the base, ([0-9.]+) merged"))) << out;
+  ASSERT_TRUE(std::regex_search(out, found, std::regex("mean loss ([0-9.]+) beside the base, ([0-9.]+) merged")))
+      << out;
   const double beside = std::stod(found[1]), merged = std::stod(found[2]);
   EXPECT_NEAR(beside, merged, 2e-5 * beside);
   expect_done("train --config job.ini --model.base merged.h5 --run.dir again");
@@ -95,8 +96,10 @@ TEST_F(MergeProgram, RefusesWhatDoesNotBelongTogether) {
   // A residual of the same base but another adapter.
   expect_done("train --config job.ini --model.base base.h5 --run.dir second --adapter.seed 5");
   std::filesystem::rename(at("second/adapter.h5"), at("second.h5"));
-  expect_done("merge --config job.ini --model.base base.h5 --adapter second.h5 --to merged2.h5 --residual residual2.h5");
-  expect_refused("unmerge --from merged.h5 --residual residual2.h5 --to x.h5", 2, HasSubstr("residual2.h5: merged: found"));
+  expect_done(
+      "merge --config job.ini --model.base base.h5 --adapter second.h5 --to merged2.h5 --residual residual2.h5");
+  expect_refused("unmerge --from merged.h5 --residual residual2.h5 --to x.h5", 2,
+                 HasSubstr("residual2.h5: merged: found"));
 }
 
 TEST_F(MergeProgram, RefusesBadInput) {
@@ -128,7 +131,8 @@ TEST_F(MergeProgram, AnInterruptedMergeLeavesNothing) {
   expect_refused(merge_ + "--to merged.h5", 6, HasSubstr("merged.h5"), "ulimit -f 8;");
   expect_done(merge_ + "--to merged.h5 --residual residual.h5");
   std::filesystem::copy(at("base.h5"), at("kept.h5"));
-  expect_refused("unmerge --from merged.h5 --residual residual.h5 --to back.h5", 6, HasSubstr("back.h5"), "ulimit -f 8;");
+  expect_refused("unmerge --from merged.h5 --residual residual.h5 --to back.h5", 6, HasSubstr("back.h5"),
+                 "ulimit -f 8;");
   expect_refused(merge_ + "--to nowhere/m.h5 --residual r.h5", 6, HasSubstr("nowhere/m.h5"));
 }
 
