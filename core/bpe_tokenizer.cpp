@@ -46,6 +46,7 @@ class BpeTokenizer : public Tokenizer {
       names_.emplace(token.content, token.id);
       special_[static_cast<std::size_t>(token.id)] = token.special;
     }
+    for (const std::string& token : tokens_) bytes_.push_back(decoder_(token, false));
   }
 
   Index vocab() const override { return static_cast<Index>(tokens_.size()); }
@@ -84,7 +85,7 @@ class BpeTokenizer : public Tokenizer {
   std::string bytes_of(std::int32_t id, bool specials, Decoded& so_far) const override {
     const auto at = static_cast<std::size_t>(id);
     if (!known_[at] || (special_[at] && !specials)) return "";
-    std::string bytes = decoder_(tokens_[at], so_far.tokens++ == 0);
+    std::string bytes = so_far.tokens++ == 0 ? decoder_(tokens_[at], true) : bytes_[at];
     const auto& [front, most] = decoder_.front();
     std::size_t begin = 0;
     for (; !so_far.text && so_far.stripped < most && bytes.compare(begin, front.size(), front) == 0; ++so_far.stripped)
@@ -129,6 +130,7 @@ class BpeTokenizer : public Tokenizer {
   BpeModel model_;
   Vocabulary names_;                 // of added tokens
   std::vector<std::string> tokens_;  // by id, as the vocabulary writes them
+  std::vector<std::string> bytes_;   // of tokens that are not the first
   std::vector<bool> known_, special_;
 };
 

@@ -159,6 +159,11 @@ H5Handle H5File::attribute(const std::string& name, const std::string& attribute
   return handle;
 }
 
+bool H5File::has_attribute(const std::string& name, const std::string& attribute) const {
+  return checked(H5Aexists_by_name(file_.id(), name.c_str(), attribute.c_str(), H5P_DEFAULT), {path_, name},
+                 "look up an attribute") > 0;
+}
+
 std::string H5File::text(const std::string& name, const std::string& attribute) const {
   const H5Place place{path_, name};
   const H5Handle handle = this->attribute(name, attribute);

@@ -55,6 +55,7 @@ class H5File {
 
   bool has_attribute(const std::string& name, const std::string& attribute) const;
   // Attributes of the object `name` ("/" is the root). Reading throws when missing or of another kind.
+  bool has_attribute(const std::string& name, const std::string& attribute) const;
   std::string text(const std::string& name, const std::string& attribute) const;
   std::int64_t integer(const std::string& name, const std::string& attribute) const;
   double real(const std::string& name, const std::string& attribute) const;

@@ -103,7 +103,8 @@ Index TokenFile::scored() const {
 Digest TokenFile::digest() const {
   const std::string contents =
       text(kFormat, "\n", packed ? "text" : "rows", "\n", tokenizer, "\n", vocab, "\ntokens ", digest_text(tokens),
-           "\nlabels ", digest_text(labels), "\noffsets ", digest_text(offsets));
+           "\nlabels ", digest_text(labels), "\noffsets ", digest_text(offsets),
+           tokenizer_digest.empty() ? "" : "\ntokenizer ", tokenizer_digest);
   return digest_of(contents.data(), contents.size());
 }
 
@@ -114,6 +115,7 @@ void write_token_file(const std::string& path, TokenFile content) {
   file.set_text("/", "format", kFormat);
   file.set_text("/", "kind", content.packed ? "text" : "rows");
   file.set_text("/", "tokenizer", content.tokenizer);
+  if (!content.tokenizer_digest.empty()) file.set_text("/", "tokenizer_digest", content.tokenizer_digest);
   file.set_integer("/", "vocab", content.vocab);
   file.write_array("tokens", content.tokens);
   file.write_array("offsets", content.offsets);
@@ -133,6 +135,7 @@ TokenFile read_token_file(const std::string& path) {
   TokenFile content;
   content.packed = kind == "text";
   content.tokenizer = file.text("/", "tokenizer");
+  if (file.has_attribute("/", "tokenizer_digest")) content.tokenizer_digest = file.text("/", "tokenizer_digest");
   content.vocab = file.integer("/", "vocab");
   constexpr Index kMost = std::numeric_limits<std::int32_t>::max();
   if (content.vocab < 1 || content.vocab > kMost)

@@ -15,6 +15,7 @@ inline constexpr std::int32_t kUnscored = -100;
 struct TokenFile {
   bool packed = true;  // kind "text", else "rows"
   std::string tokenizer;
+  std::string tokenizer_digest;  // of its files; empty where there are none, and in older token files
   kernels::Index vocab = 0;
   std::vector<std::int32_t> tokens;
   std::vector<std::int32_t> labels;  // beside tokens, or empty: every token is scored

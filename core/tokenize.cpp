@@ -11,6 +11,7 @@
 #include "core/quote.hpp"
 #include "core/text_file.hpp"
 #include "core/token_file.hpp"
+#include "core/tokenize_rows.hpp"
 #include "core/tokenizer.hpp"
 
 namespace lorashard::core {
@@ -31,31 +32,20 @@ TextFormat format_of(const std::string& path) {
   if (path.ends_with(".jsonl") || path.ends_with(".json")) return TextFormat::json;
   std::string line;
   LineReader(path).next(line);
-  if (line.starts_with('{') && line.find("\"input_ids\"") != std::string::npos) return TextFormat::json;
+  if (line.starts_with('{') && (line.find("\"input_ids\"") != line.npos || line.find("\"messages\"") != line.npos ||
+                                (line.find("\"prompt\"") != line.npos && line.find("\"completion\"") != line.npos)))
+    return TextFormat::json;
   return line.find("||") != std::string::npos ? TextFormat::pairs : TextFormat::text;
-}
-
-// Encodes; what the tokenizer objects to is told with its place.
-Ids encoded(const Tokenizer& tokenizer, std::string_view source, const std::string& where) {
-  try {
-    return tokenizer.encode(source);
-  } catch (const kernels::Error& error) {
-    fail(error.failure(), text(where, ": ", error.what()));
-  }
-}
-
-void append(const Ids& ids, const Ids& labels, TokenFile& to) {
-  to.tokens.insert(to.tokens.end(), ids.begin(), ids.end());
-  to.labels.insert(to.labels.end(), labels.begin(), labels.end());
-  to.offsets.push_back(static_cast<std::int64_t>(to.tokens.size()));
 }
 
 void read_text(const std::string& path, const Tokenizer& tokenizer, TokenFile& to) {
   const std::string content = read_text_file(path);
   if (content.empty()) return;
-  Ids ids = encoded(tokenizer, content, path);
-  ids.push_back(tokenizer.end_of_text());
-  append(ids, ids, to);
+  ScoredIds document;
+  document.add(tokenizer.frame().front, true);
+  document.add(encoded(tokenizer, content, path), true);
+  document.add(tokenizer.end_of_text(), true);
+  append(document, to);
 }
 
 // The document reads "<prompt> <completion><end of text>". GPT-2's vocabulary has the space in front of a word in the
@@ -65,13 +55,7 @@ void read_pairs(const std::string& path, const Tokenizer& tokenizer, TokenFile& 
   LineReader lines(path);
   for (std::string line; lines.next(line);) {
     const auto [prompt, completion] = split_pair(line, lines.where());
-    Ids ids = encoded(tokenizer, prompt, lines.where() + ": prompt");
-    Ids labels(ids.size(), kUnscored);
-    Ids answer = encoded(tokenizer, text(' ', completion), lines.where() + ": completion");
-    answer.push_back(tokenizer.end_of_text());
-    ids.insert(ids.end(), answer.begin(), answer.end());
-    labels.insert(labels.end(), answer.begin(), answer.end());
-    append(ids, labels, to);
+    append(scored_pair(tokenizer, prompt, text(' ', completion), lines.where()), to);
   }
 }
 
@@ -104,7 +88,7 @@ void read_json(const std::string& path, TokenFile& to) {
     const Ids labels = fields.find("labels") ? read_ids(fields, "labels", most, true) : ids;
     if (labels.size() != ids.size())
       refuse(where, "labels: found ", labels.size(), " entries, expected ", ids.size(), ", one for each of input_ids");
-    append(ids, labels, to);
+    append({ids, labels}, to);
   }
   if (to.vocab != 0 || to.tokens.empty()) return;
   to.vocab = 1 + std::max(*std::max_element(to.tokens.begin(), to.tokens.end()),
@@ -114,22 +98,29 @@ void read_json(const std::string& path, TokenFile& to) {
 TokenFile read_documents(const TokenizeJob& job, TextFormat format) {
   TokenFile content;
   content.packed = format == TextFormat::text;
-  const bool ids_only = format == TextFormat::json && job.vocab.empty();
-  const auto tokenizer = job.vocab.empty() ? make_byte_tokenizer() : make_gpt2_tokenizer(job.vocab);
+  const RowKind kind = format == TextFormat::json ? row_kind(job.from) : RowKind::ids;
+  const bool has_ids = format == TextFormat::json && kind == RowKind::ids;
+  const bool ids_only = has_ids && job.vocab.empty();
+  if (!has_ids && job.vocab_size != 0)
+    refuse("vocab size", "found ", job.vocab_size, " for text, expected one only with JSON lines of input_ids");
+  if (kind != RowKind::messages && !job.chat.empty())
+    refuse("--chat", "found ", in_quotes(job.chat), ", expected one only with JSON lines of messages");
+  const auto tokenizer = job.vocab.empty() ? make_byte_tokenizer() : make_tokenizer(job.vocab);
   content.tokenizer = ids_only ? "none" : tokenizer->name();
+  if (!ids_only) content.tokenizer_digest = tokenizer->digest();
   content.vocab = job.vocab_size != 0 || ids_only ? job.vocab_size : tokenizer->vocab();
-  if (format == TextFormat::json) read_json(job.from, content);
+  if (has_ids) read_json(job.from, content);
+  if (kind == RowKind::prompts) read_prompts(job.from, *tokenizer, content);
+  if (kind == RowKind::messages) read_messages(job, *tokenizer, content);
   if (format == TextFormat::pairs) read_pairs(job.from, *tokenizer, content);
   if (format == TextFormat::text) read_text(job.from, *tokenizer, content);
   return content;
 }
 
-void check_job(const TokenizeJob& job, TextFormat format) {
+void check_job(const TokenizeJob& job) {
   constexpr Index kMost = std::numeric_limits<std::int32_t>::max();
   if (job.vocab_size < 0 || job.vocab_size > kMost)
     refuse("vocab size", "found ", job.vocab_size, ", expected 1 to ", kMost);
-  if (format != TextFormat::json && job.vocab_size != 0)
-    refuse("vocab size", "found ", job.vocab_size, " for text, expected one only with JSON lines");
   std::error_code none;
   if (std::filesystem::equivalent(job.from, job.to, none)) refuse(job.to, "is the input, expected another file");
 }
@@ -138,7 +129,7 @@ void check_job(const TokenizeJob& job, TextFormat format) {
 
 TokenizeReport tokenize_file(const TokenizeJob& job) {
   const TextFormat format = job.format == TextFormat::automatic ? format_of(job.from) : job.format;
-  check_job(job, format);
+  check_job(job);
   TokenFile content = read_documents(job, format);
   if (content.documents() == 0) refuse(job.from, "found an empty file");
   TokenizeReport report;

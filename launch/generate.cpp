@@ -127,8 +127,9 @@ class Completions {
 
   // A prompt as the model was trained to see it.
   std::vector<std::int32_t> ids_of(const std::string& prompt) const {
-    std::vector<std::int32_t> ids = tokenizer_.encode(prompt, {.specials = true});
-    if (const auto begin = tokenizer_.beginning_of_text()) ids.insert(ids.begin(), *begin);
+    std::vector<std::int32_t> ids = tokenizer_.frame().front;
+    const std::vector<std::int32_t> text = tokenizer_.encode(prompt, {.specials = true});
+    ids.insert(ids.end(), text.begin(), text.end());
     return ids;
   }
 

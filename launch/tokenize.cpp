@@ -37,12 +37,13 @@ core::Index vocab_size_of(const std::string& word) {
 
 const Syntax& tokenize_syntax() {
   static const Syntax syntax{
-      .usage = "lorashard tokenize --from <file> --to <file.h5> [--format text|pairs|json] [--vocab <directory>]",
+      .usage = "lorashard tokenize --from <file> --to <file.h5> [--format text|pairs|json] [--vocab <path>]",
       .about = "Makes a token file. Without --vocab every byte is a token (vocabulary 257).",
-      .options = {{"from", "file", "plain text, prompt||completion lines, or JSON lines with input_ids and labels"},
+      .options = {{"from", "file", "plain text, prompt||completion lines, or JSON lines: input_ids, prompt and completion, messages"},
                   {"to", "file", "the token file"},
                   {"format", "word", "automatic (by name and first line), text, pairs or json"},
-                  {"vocab", "directory", "of GPT-2's encoder.json and vocab.bpe (or vocab.json and merges.txt)"},
+                  {"vocab", "path", "directory with tokenizer.json or GPT-2's two files; a tokenizer.json; llama2.c's tokenizer.bin"},
+                  {"chat", "format", "of messages: chatml, llama2, llama3 or plain; otherwise by the chat_template"},
                   {"vocab-size", "n", "of JSON lines: ids must be below it; otherwise the largest id + 1"}}};
   return syntax;
 }
@@ -55,6 +56,7 @@ int tokenize(dist::Runtime& runtime, int argc, char** argv) {
   job.to = arguments.required("to");
   job.format = format_of(arguments.value("format", "automatic"));
   job.vocab = arguments.value("vocab");
+  job.chat = arguments.value("chat");
   if (arguments.has("vocab-size")) job.vocab_size = vocab_size_of(arguments.value("vocab-size"));
   const core::TokenizeReport report = core::tokenize_file(job);
   std::printf("%s: %s, tokenizer %s (vocabulary %s): %s documents, %s tokens, %s scored, longest %s\n", job.to.c_str(),

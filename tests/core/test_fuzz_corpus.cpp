@@ -31,6 +31,7 @@ void feed_all(const std::string& name, void (*target)(std::span<const char>)) {
 
 TEST(FuzzCorpus, Safetensors) { feed_all("safetensors", safetensors); }
 TEST(FuzzCorpus, JsonLines) { feed_all("json_lines", json_lines); }
+TEST(FuzzCorpus, TokenizerJson) { feed_all("tokenizer_json", tokenizer_json); }
 TEST(FuzzCorpus, Config) { feed_all("config", config); }
 
 }  // namespace

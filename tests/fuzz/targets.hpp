@@ -14,6 +14,7 @@ namespace lorashard::fuzz {
 void safetensors(std::span<const char> input);  // eight bytes of data length and a header; also a whole file
 void config(std::span<const char> input);       // a job file
 void json_lines(std::span<const char> input);   // lines of input_ids and labels
+void tokenizer_json(std::span<const char> input);
 
 inline void insist(bool holds, const char* what) {
   if (holds) return;
