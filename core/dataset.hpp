@@ -1,6 +1,7 @@
 // Token files and the batch of (seed, step): a pure function of the file and the job, never of the mesh.
 //
-//   /          attributes: format "lorashard tokens 1", kind "text" or "rows", tokenizer, vocab, digest; tokenizer_digest where it has files
+//   /          attributes: format "lorashard tokens 1", kind "text" or "rows", tokenizer, vocab, digest, and
+//              tokenizer_digest where the tokenizer was read from files
 //   /tokens    int32, all documents one after the other
 //   /offsets   int64, documents + 1 entries: where each begins; the last is the length of /tokens
 //   /labels    int32 beside /tokens, -100 where unscored; absent when every token is scored

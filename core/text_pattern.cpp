@@ -3,6 +3,8 @@
 
 #include <pcre2.h>
 
+#include <new>
+
 #include "core/quote.hpp"
 #include "core/text_pattern_rewrite.hpp"
 #include "core/utf8.hpp"
@@ -16,7 +18,7 @@ using kernels::Failure;
 using kernels::text;
 
 // Steps of one match; what public patterns need is a few for each byte. Time is bounded for hostile ones.
-constexpr std::uint32_t kMostSteps = 1u << 28;
+constexpr std::uint32_t kMostSteps = 1u << 26;
 constexpr std::size_t kJitStack_bytes = 1 << 20;
 
 std::string message_of(int error) {
@@ -25,32 +27,38 @@ std::string message_of(int error) {
   return reinterpret_cast<const char*>(buffer);
 }
 
-struct FreeMatch {
-  void operator()(pcre2_match_data* data) const { pcre2_match_data_free(data); }
+// What matching needs beside a pattern; one a thread, so that many threads may match the same pattern.
+struct Scratch {
+  Scratch()
+      : context(pcre2_match_context_create(nullptr)),
+        stack(pcre2_jit_stack_create(32 << 10, kJitStack_bytes, nullptr)),
+        match(pcre2_match_data_create(1, nullptr)) {
+    if (!context || !match) throw std::bad_alloc();
+    pcre2_set_match_limit(context, kMostSteps);
+    if (stack) pcre2_jit_stack_assign(context, nullptr, stack);
+  }
+  ~Scratch() {
+    pcre2_match_data_free(match);
+    pcre2_jit_stack_free(stack);
+    pcre2_match_context_free(context);
+  }
+  Scratch(const Scratch&) = delete;
+  Scratch& operator=(const Scratch&) = delete;
+
+  pcre2_match_context* context;
+  pcre2_jit_stack* stack;
+  pcre2_match_data* match;
 };
 
 }  // namespace
 
 struct CompiledPattern {
-  explicit CompiledPattern(pcre2_code* made)
-      : code(made), context(pcre2_match_context_create(nullptr)), stack(nullptr) {
-    pcre2_set_match_limit(context, kMostSteps);
-    if (pcre2_jit_compile(code, PCRE2_JIT_COMPLETE) != 0) return;  // no compiler for this processor: interpreted
-    stack = pcre2_jit_stack_create(32 << 10, kJitStack_bytes, nullptr);
-    // One stack a thread: encode may be called by many, so they take turns (BpeTokenizer holds a lock).
-    pcre2_jit_stack_assign(context, nullptr, stack);
-  }
-  ~CompiledPattern() {
-    pcre2_jit_stack_free(stack);
-    pcre2_match_context_free(context);
-    pcre2_code_free(code);
-  }
+  // Where PCRE2 has no compiler for the processor, patterns are interpreted.
+  explicit CompiledPattern(pcre2_code* made) : code(made) { pcre2_jit_compile(code, PCRE2_JIT_COMPLETE); }
+  ~CompiledPattern() { pcre2_code_free(code); }
   CompiledPattern(const CompiledPattern&) = delete;
   CompiledPattern& operator=(const CompiledPattern&) = delete;
-
   pcre2_code* code;
-  pcre2_match_context* context;
-  pcre2_jit_stack* stack;
 };
 
 TextPattern TextPattern::regex(const std::string& pattern, const std::string& where) {
@@ -90,7 +98,7 @@ std::vector<TextSpan> TextPattern::matches(std::string_view text) const {
   classes.reserve(text.size());
   for (std::size_t at = 0; at < text.size();) classes += class_byte(next_code_point(text, at));
 
-  const std::unique_ptr<pcre2_match_data, FreeMatch> match(pcre2_match_data_create(1, nullptr));
+  thread_local const Scratch scratch;
   const auto subject = reinterpret_cast<PCRE2_SPTR>(classes.data());
   std::size_t bytes = 0;  // of the first `counted` characters
   std::size_t counted = 0;
@@ -101,10 +109,10 @@ std::vector<TextSpan> TextPattern::matches(std::string_view text) const {
   };
   for (std::size_t at = 0; at < classes.size();) {
     const int count =
-        pcre2_match(compiled_->code, subject, classes.size(), at, PCRE2_NOTEMPTY, match.get(), compiled_->context);
+        pcre2_match(compiled_->code, subject, classes.size(), at, PCRE2_NOTEMPTY, scratch.match, scratch.context);
     if (count == PCRE2_ERROR_NOMATCH) break;
     if (count < 0) fail(Failure::configuration, kernels::text("cannot cut a text into words: ", message_of(count)));
-    const PCRE2_SIZE* ends = pcre2_get_ovector_pointer(match.get());
+    const PCRE2_SIZE* ends = pcre2_get_ovector_pointer(scratch.match);
     const std::size_t begin = bytes_before(ends[0]);
     found.push_back({begin, bytes_before(ends[1])});
     at = ends[1];

@@ -39,10 +39,12 @@ const Syntax& tokenize_syntax() {
   static const Syntax syntax{
       .usage = "lorashard tokenize --from <file> --to <file.h5> [--format text|pairs|json] [--vocab <path>]",
       .about = "Makes a token file. Without --vocab every byte is a token (vocabulary 257).",
-      .options = {{"from", "file", "plain text, prompt||completion lines, or JSON lines: input_ids, prompt and completion, messages"},
+      .options = {{"from", "file",
+                   "plain text, prompt||completion lines, or JSON lines: input_ids, prompt and completion, messages"},
                   {"to", "file", "the token file"},
                   {"format", "word", "automatic (by name and first line), text, pairs or json"},
-                  {"vocab", "path", "directory with tokenizer.json or GPT-2's two files; a tokenizer.json; llama2.c's tokenizer.bin"},
+                  {"vocab", "path",
+                   "directory with tokenizer.json or GPT-2's two files; a tokenizer.json; llama2.c's tokenizer.bin"},
                   {"chat", "format", "of messages: chatml, llama2, llama3 or plain; otherwise by the chat_template"},
                   {"vocab-size", "n", "of JSON lines: ids must be below it; otherwise the largest id + 1"}}};
   return syntax;

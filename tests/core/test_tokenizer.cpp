@@ -25,7 +25,8 @@ using Words = std::vector<std::string>;
 Words words_of(const std::string& text) {
   const boost::json::value description{{"type", "ByteLevel"}, {"add_prefix_space", false}};
   Words words;
-  for (const auto& piece : PreTokenizer(&description, "test")({text})) words.push_back(from_visible(piece.text).value());
+  for (const auto& piece : PreTokenizer(&description, "test")({text}))
+    words.push_back(from_visible(piece.text).value());
   return words;
 }
 
@@ -39,7 +40,8 @@ TEST(UnicodeClass, IsThatOfTheReferenceForEveryCodePoint) {
     hash = (hash ^ static_cast<unsigned char>(letter)) * 0x100000001b3u;
     ++counts[letter];
   }
-  EXPECT_EQ(counts, (std::map<char, int>{{'-', 2048}, {'L', 141028}, {'M', 2501}, {'N', 1911}, {'O', 966599}, {'S', 25}}));
+  EXPECT_EQ(counts,
+            (std::map<char, int>{{'-', 2048}, {'L', 141028}, {'M', 2501}, {'N', 1911}, {'O', 966599}, {'S', 25}}));
   EXPECT_EQ(hash, 0x2a70ef7d24aa7fc4u);
 }
 

@@ -109,7 +109,7 @@ TEST(TokenizerJson, BadFilesAreRefused) {
   refused([](M m) { m.model()["merges"] = array{array{"a"}}; }, {"merges[0]", "an array", "two tokens"});
   refused([](M m) { m.model()["merges"] = {"a "}; }, {"merges[0]", "two tokens"});
   refused([](M m) { m.model()["unk_token"] = "?"; }, {"'unk_token'", "'?'"});
-  refused([](M m) { m.model()["dropout"] = 0.1; }, {"'dropout'", "0.1"});
+  refused([](M m) { m.model()["dropout"] = 0.5; }, {"'dropout'", "found 5E-1"});
   refused([](M m) { m.model()["end_of_word_suffix"] = "</w>"; }, {"'end_of_word_suffix'", "'</w>'"});
   refused([](M m) { m.add("a", 9, true); }, {"added_tokens[0]", "found 9, expected 1"});
   refused([](M m) { m.add("z", 1, true); }, {"added_tokens[0]", "belongs to 'a'"});
