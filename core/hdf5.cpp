@@ -143,10 +143,6 @@ std::vector<std::string> H5File::names(const std::string& group) const {
   return names;
 }
 
-bool H5File::has_attribute(const std::string& name, const std::string& attribute) const {
-  return checked(H5Aexists(object(name).id(), attribute.c_str()), {path_, name}, "look up an attribute") > 0;
-}
-
 H5Handle H5File::attribute(const std::string& name, const std::string& attribute) const {
   const H5Place place{path_, name};
   const H5Handle owner = object(name);

@@ -53,7 +53,6 @@ class H5File {
   bool exists(const std::string& name) const;
   std::vector<std::string> names(const std::string& group) const;  // sorted
 
-  bool has_attribute(const std::string& name, const std::string& attribute) const;
   // Attributes of the object `name` ("/" is the root). Reading throws when missing or of another kind.
   bool has_attribute(const std::string& name, const std::string& attribute) const;
   std::string text(const std::string& name, const std::string& attribute) const;
