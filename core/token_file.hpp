@@ -15,11 +15,11 @@ inline constexpr std::int32_t kUnscored = -100;
 struct TokenFile {
   bool packed = true;  // kind "text", else "rows"
   std::string tokenizer;
-  std::string tokenizer_digest;  // of its files; empty where there are none, and in older token files
   kernels::Index vocab = 0;
   std::vector<std::int32_t> tokens;
   std::vector<std::int32_t> labels;  // beside tokens, or empty: every token is scored
   std::vector<std::int64_t> offsets{0};
+  std::string tokenizer_digest{};  // of its files; empty where there are none, and in older token files
 
   kernels::Index documents() const { return static_cast<kernels::Index>(offsets.size()) - 1; }
   // The label of token `at`.

@@ -118,7 +118,8 @@ TEST(TokenizeRows, Llama3Chat) {
   made.model()["vocab"].get_object()["\n"] = id;
   put_bytes(made.directory / "tokenizer_config.json",
             R"({"bos_token": "<|begin_of_text|>", "eos_token": "<|eot_id|>", "chat_template": [
-               {"name": "tools", "template": "<|im_start|>"}, {"name": "default", "template": "x<|start_header_id|>y"}]})");
+               {"name": "tools", "template": "<|im_start|>"},
+               {"name": "default", "template": "x<|start_header_id|>y"}]})");
   made.make();
   EXPECT_EQ(Rows(kTalk, made.path()).text(),  // recognised by its template
             "<|begin_of_text|><|start_header_id|>system<|end_header_id|>\n\nBe.<|eot_id|>"
