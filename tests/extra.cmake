@@ -26,7 +26,7 @@ file(GLOB fuzz_targets CONFIGURE_DEPENDS ${CMAKE_CURRENT_SOURCE_DIR}/fuzz/fuzz_*
 target_sources(core_test_fuzz_corpus PRIVATE ${fuzz_targets})
 
 # Tests that call the built program.
-foreach(name test_bad_input test_evaluate test_event_file test_interrupted test_launch test_merge test_parity test_planning
+foreach(name test_bad_input test_evaluate test_event_file test_interrupted test_launch test_llama test_merge test_parity test_planning
              test_program test_report test_run_job)
   target_link_libraries(launch_${name} PRIVATE GTest::gmock)
   target_compile_definitions(launch_${name} PRIVATE LORASHARD_PROGRAM="$<TARGET_FILE:lorashard>")
