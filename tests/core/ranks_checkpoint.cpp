@@ -56,8 +56,8 @@ class SharedFiles : public testing::Test {
       by_rows = !by_rows;
       const bool alone = entry.rows * entry.cols < 10;
       if (alone && rank() != size() - 1) continue;
-      const std::vector<Index> rows =
-          entry.rows == 36 ? std::vector<Index>{12, 12, 12} : std::vector<Index>{entry.rows};
+      const std::vector<dist::Segment> rows = entry.rows == 36 ? std::vector<dist::Segment>{12, 12, 12}
+                                                               : std::vector<dist::Segment>{entry.rows};
       const AxisCut row_cut = by_rows && !alone ? AxisCut(rows, rank(), size()) : AxisCut::whole(entry.rows);
       const AxisCut col_cut = by_rows || alone ? AxisCut::whole(entry.cols) : AxisCut({entry.cols}, rank(), size());
       const auto part = part_of(entry.name, row_cut, col_cut);
