@@ -1,3 +1,4 @@
+// ranks: 1 2 4
 // Merging on every mesh: bits that come back, the same file everywhere, values against plain loops and the golden runs.
 #include <gtest/gtest.h>
 
