@@ -1,3 +1,4 @@
+// Longer than most: it is one table, and is read as one.
 #include "core/option_table.hpp"
 
 #include "core/option_kinds.hpp"

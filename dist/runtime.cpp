@@ -116,6 +116,7 @@ void Runtime::meet_peers() {
 }
 
 Runtime::~Runtime() {
+  state_->guarded->returned = true;
   const WaitScope scope(&state_->guarded->state, "the end of MPI", Group::all);
   MPI_Comm_free(&state_->endings);
   MPI_Finalize();
