@@ -28,6 +28,27 @@ Array rows_of(const Array& m, Index first, Index count) {
   return part;
 }
 
+Array columns_of(const Array& m, Index first, Index count) {
+  Array part(m.rows, count);
+  for (Index i = 0; i < m.rows; ++i) std::copy(m.row(i) + first, m.row(i) + first + count, part.row(i));
+  return part;
+}
+
+void add_to_columns(const Array& part, Index first, Array& m) {
+  for (Index i = 0; i < part.rows; ++i)
+    for (Index j = 0; j < part.cols; ++j) m(i, first + j) += part(i, j);
+}
+
+Array stacked(const std::vector<Array>& parts) {
+  Array whole;
+  for (const Array& part : parts) {
+    if (!whole.empty() && part.cols != whole.cols) throw std::invalid_argument("rows of different widths are stacked");
+    whole.rows += part.rows, whole.cols = part.cols;
+    whole.values.insert(whole.values.end(), part.values.begin(), part.values.end());
+  }
+  return whole;
+}
+
 double norm(const Array& m) {
   double sum = 0;
   for (double x : m.values) sum += x * x;

@@ -27,6 +27,11 @@ struct Array {
 Array transposed(const Array& m);
 // Rows [first, first + count).
 Array rows_of(const Array& m, Index first, Index count);
+// Columns [first, first + count); and those columns of `m` increased by `part`.
+Array columns_of(const Array& m, Index first, Index count);
+void add_to_columns(const Array& part, Index first, Array& m);
+// The rows of one below those of the other.
+Array stacked(const std::vector<Array>& parts);
 // Euclidean norm of all elements.
 double norm(const Array& m);
 // ||a - b|| over all elements; extents must agree (throws std::invalid_argument).

@@ -5,7 +5,6 @@
 #include <filesystem>
 #include <fstream>
 #include <iterator>
-#include <regex>
 #include <stdexcept>
 
 #include "tests/oracle/tensor_file.hpp"
@@ -31,83 +30,41 @@ std::vector<json::value> read_json_lines(const std::string& path) {
 
 double number(const json::value& object, const char* key) { return object.as_object().at(key).to_number<double>(); }
 
-// What a module of Hugging Face's GPT-2 is called here, and the matrix an adapter on it sits on.
-struct Module {
-  const char* theirs;
-  const char* ours;
-  Where where;
-  bool linear;  // stored (in, out)
-};
-constexpr Module kModules[] = {
-    {"attn.c_attn", "attention.qkv", Where::qkv, true}, {"attn.c_proj", "attention.o", Where::o, true},
-    {"mlp.c_fc", "mlp.up", Where::up, true},            {"mlp.c_proj", "mlp.down", Where::down, true},
-    {"ln_1", "norm1", Where::qkv, false},      {"ln_2", "norm2", Where::qkv, false},
-};
-
-const Module& module_of(const std::string& theirs) {
-  for (const Module& module : kModules)
-    if (theirs == module.theirs) return module;
-  throw std::runtime_error("no module is called " + theirs);
-}
-
-// Tensors outside the layers.
-const std::map<std::string, std::string> kEnds{{"wte.weight", "embedding.token"},
-                                               {"wpe.weight", "embedding.position"},
-                                               {"ln_f.weight", "final_norm.weight"},
-                                               {"ln_f.bias", "final_norm.bias"},
-                                               {"lm_head.weight", "head.weight"}};
-
-struct Parsed {
-  Index layer;
-  Module module;
-  std::string leaf;  // weight, bias, lora_A, lora_B
-  bool loralib;
-};
-
-Parsed parse_name(const std::string& name) {
-  static const std::regex pattern(R"(h\.(\d+)\.(.+?)\.(weight|bias|lora_A|lora_B)(\.default)?(\.weight)?)");
-  std::smatch match;
-  if (!std::regex_match(name, match, pattern)) throw std::runtime_error("cannot translate the name " + name);
-  const std::string leaf = match[3];
-  return {std::stoll(match[1]), module_of(match[2]), leaf, leaf[0] == 'l' && !match[5].matched};
-}
-
-std::string without_prefix(std::string name) {
-  for (const std::string prefix : {"base_model.model.", "transformer."})
-    if (name.rfind(prefix, 0) == 0) name = name.substr(prefix.size());
-  return name;
-}
-
-void translate(const std::string& name, const Array& array, std::map<std::string, Array>& to) {
-  if (const auto end = kEnds.find(name); end != kEnds.end()) {
-    to[end->second] = array;
-    return;
-  }
-  const Parsed p = parse_name(name);
-  if (p.leaf == "weight" || p.leaf == "bias") {
-    const std::string ours = "layers." + std::to_string(p.layer) + "." + p.module.ours + "." + p.leaf;
-    to[ours] = p.leaf == "weight" && p.module.linear ? transposed(array) : array;
-    return;
-  }
-  const std::string leaf = p.leaf == "lora_A" ? ".lora_a" : ".lora_b";
-  if (!p.loralib) {
-    to[name_of(p.layer, p.module.where) + leaf] = array;
-    return;
-  }
-  to[name_of(p.layer, Where::q) + leaf] = rows_of(array, 0, array.rows / 2);
-  to[name_of(p.layer, Where::v) + leaf] = rows_of(array, array.rows / 2, array.rows / 2);
-}
-
 // The adapters that `values` holds, in the order of layers and matrices.
-std::vector<Adapter> adapters_of(const std::map<std::string, Array>& values, double alpha, Index layers) {
+std::vector<Adapter> adapters_of(const std::map<std::string, Array>& values, double alpha, Index layers,
+                                 const std::string& family) {
   std::vector<Adapter> adapters;
   for (Index layer = 0; layer < layers; ++layer)
-    for (Where where : {Where::q, Where::k, Where::v, Where::o, Where::up, Where::down, Where::qkv}) {
-      const std::string name = name_of(layer, where);
+    for (Where where : {Where::q, Where::k, Where::v, Where::o, Where::gate, Where::up, Where::down, Where::qkv}) {
+      const std::string name = name_of(layer, where, family);
       if (values.count(name + ".lora_a"))
         adapters.push_back({layer, where, alpha, values.at(name + ".lora_a"), values.at(name + ".lora_b")});
     }
   return adapters;
+}
+
+Shape gpt2_shape(const json::value& config) {
+  Shape shape;
+  shape.layers = number(config, "n_layer"), shape.width = number(config, "n_embd");
+  shape.heads = number(config, "n_head"), shape.vocab = number(config, "vocab_size");
+  shape.context = number(config, "n_positions"), shape.ffn = 4 * shape.width;
+  shape.norm_eps = number(config, "layer_norm_epsilon");
+  return shape;
+}
+
+Shape llama_shape(const json::value& config) {
+  Shape shape;
+  shape.family = "llama";
+  shape.layers = number(config, "num_hidden_layers"), shape.width = number(config, "hidden_size");
+  shape.heads = number(config, "num_attention_heads"), shape.kv_heads = number(config, "num_key_value_heads");
+  shape.head_size = number(config, "head_dim"), shape.ffn = number(config, "intermediate_size");
+  shape.vocab = number(config, "vocab_size"), shape.context = number(config, "max_position_embeddings");
+  shape.norm_eps = number(config, "rms_norm_eps");
+  shape.tied_head = config.at("tie_word_embeddings").as_bool();
+  const json::value& rope = config.at("rope_parameters");
+  if (rope.at("rope_type").as_string() != "default") throw std::runtime_error("positions that are scaled");
+  shape.rope_theta = number(rope, "rope_theta");
+  return shape;
 }
 
 }  // namespace
@@ -119,20 +76,10 @@ std::optional<std::string> golden_folder() {
   return folder;
 }
 
-std::map<std::string, Array> translated(const std::map<std::string, Array>& tensors) {
-  std::map<std::string, Array> result;
-  for (const auto& [name, array] : tensors) translate(without_prefix(name), array, result);
-  return result;
-}
-
 Model read_golden_base(const std::string& base_folder) {
   const json::value config = read_json(base_folder + "/config.json");
-  Shape shape;
-  shape.layers = number(config, "n_layer"), shape.width = number(config, "n_embd");
-  shape.heads = number(config, "n_head"), shape.vocab = number(config, "vocab_size");
-  shape.context = number(config, "n_positions"), shape.ffn = 4 * shape.width;
-  shape.norm_eps = number(config, "layer_norm_epsilon");
-  Model model = zeros(shape);
+  const json::string& family = config.at("model_type").as_string();
+  Model model = zeros(family == "llama" ? llama_shape(config) : gpt2_shape(config));
   const std::map<std::string, Array> tensors = translated(read_tensor_file(base_folder + "/model.safetensors"));
   for (const Named& n : named(model)) *n.array = tensors.at(n.name);
   return model;
@@ -180,7 +127,9 @@ GoldenRun read_golden_run(const std::string& folder) {
   const double alpha = peft ? number(run.at("lora"), "lora_alpha") : number(run, "alpha");
   const auto initial = read_tensor_file(peft ? r.adapter_source + "/adapter_model.safetensors" : r.adapter_source);
   constexpr Index kMostLayers = 64;
-  r.adapters = adapters_of(translated(initial), alpha, kMostLayers);
+  const json::value config = read_json(folder + "/../base/config.json");
+  const std::string family{config.at("model_type").as_string()};
+  r.adapters = adapters_of(translated(initial), alpha, kMostLayers, family);
   return r;
 }
 

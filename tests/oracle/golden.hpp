@@ -1,5 +1,6 @@
 // The reference runs of ../shared/golden in this program's names and orientation: weights (out, in), the fused c_attn
-// as attention.qkv, loralib's stacked q and v rows as separate adapters.
+// as attention.qkv, loralib's stacked q and v rows as separate adapters; Llama's q, k, v and gate, up as fused rows,
+// their adapters each by itself.
 #pragma once
 
 #include <map>
@@ -37,7 +38,8 @@ Model read_golden_base(const std::string& base_folder);
 std::vector<Batch> read_golden_batches(const std::string& base_folder, Index rows);
 GoldenRun read_golden_run(const std::string& folder);
 
-// Tensors of a Hugging Face, PEFT or loralib file under this program's names.
+// Tensors of a Hugging Face, PEFT or loralib file under this program's names. Throws std::runtime_error for a name that
+// it does not know and for a fused weight of which a part is missing.
 std::map<std::string, Array> translated(const std::map<std::string, Array>& tensors);
 
 }  // namespace lorashard::oracle

@@ -1,68 +1,85 @@
 // Extents and names of the oracle's tensors, and random values for them.
 #include <random>
+#include <stdexcept>
 
 #include "tests/oracle/oracle.hpp"
 
 namespace lorashard::oracle {
 namespace {
 
-std::string layer_name(Index layer, const char* rest) { return "layers." + std::to_string(layer) + "." + rest; }
+std::string layer_name(Index layer, const std::string& rest) { return "layers." + std::to_string(layer) + "." + rest; }
 
 }  // namespace
 
 std::vector<Named> named(Model& m) {
-  std::vector<Named> list{{"embedding.token", &m.token}, {"embedding.position", &m.position}};
+  const std::string up = m.shape.llama() ? "mlp.gate_up" : "mlp.up";
+  std::vector<Named> list;
+  const auto keep = [&](const std::string& name, Array& array) {
+    if (!array.empty()) list.push_back({name, &array});
+  };
+  keep("embedding.token", m.token), keep("embedding.position", m.position);
   for (std::size_t i = 0; i < m.blocks.size(); ++i) {
     Block& b = m.blocks[i];
-    const auto add = [&](const char* rest, Array& array) { list.push_back({layer_name(i, rest), &array}); };
+    const auto add = [&](const std::string& rest, Array& array) { keep(layer_name(i, rest), array); };
     add("norm1.weight", b.norm1_weight), add("norm1.bias", b.norm1_bias);
     add("attention.qkv.weight", b.qkv_weight), add("attention.qkv.bias", b.qkv_bias);
+    add("attention.q_norm.weight", b.q_norm_weight), add("attention.k_norm.weight", b.k_norm_weight);
     add("attention.o.weight", b.o_weight), add("attention.o.bias", b.o_bias);
     add("norm2.weight", b.norm2_weight), add("norm2.bias", b.norm2_bias);
-    add("mlp.up.weight", b.up_weight), add("mlp.up.bias", b.up_bias);
+    add(up + ".weight", b.up_weight), add(up + ".bias", b.up_bias);
     add("mlp.down.weight", b.down_weight), add("mlp.down.bias", b.down_bias);
   }
-  list.push_back({"final_norm.weight", &m.norm_weight});
-  list.push_back({"final_norm.bias", &m.norm_bias});
-  if (!m.shape.tied_head) list.push_back({"head.weight", &m.head});
+  keep("final_norm.weight", m.norm_weight), keep("final_norm.bias", m.norm_bias);
+  keep("head.weight", m.head);
   return list;
 }
 
-std::string name_of(Index layer, Where where) {
+std::string name_of(Index layer, Where where, const std::string& family) {
   switch (where) {
     case Where::q: return layer_name(layer, "attention.qkv.q");
     case Where::k: return layer_name(layer, "attention.qkv.k");
     case Where::v: return layer_name(layer, "attention.qkv.v");
     case Where::qkv: return layer_name(layer, "attention.qkv");
     case Where::o: return layer_name(layer, "attention.o");
-    case Where::up: return layer_name(layer, "mlp.up");
+    case Where::up: return layer_name(layer, family == "llama" ? "mlp.gate_up.up" : "mlp.up");
+    case Where::gate: return layer_name(layer, "mlp.gate_up.gate");
     case Where::down: return layer_name(layer, "mlp.down");
   }
   return {};
 }
 
-std::vector<Named> named(std::vector<Adapter>& adapters) {
+std::vector<Named> named(std::vector<Adapter>& adapters, const std::string& family) {
   std::vector<Named> list;
   for (Adapter& adapter : adapters) {
-    list.push_back({name_of(adapter.layer, adapter.where) + ".lora_a", &adapter.a});
-    list.push_back({name_of(adapter.layer, adapter.where) + ".lora_b", &adapter.b});
+    const std::string name = name_of(adapter.layer, adapter.where, family);
+    list.push_back({name + ".lora_a", &adapter.a});
+    list.push_back({name + ".lora_b", &adapter.b});
   }
   return list;
 }
 
 Model zeros(const Shape& s) {
+  if (s.family != "gpt2" && s.family != "llama") throw std::invalid_argument("unknown family " + s.family);
   Model m;
   m.shape = s;
   m.token = Array(s.vocab, s.width);
-  m.position = Array(s.context, s.width);
-  m.norm_weight = m.norm_bias = Array(1, s.width);
+  m.norm_weight = Array(1, s.width);
   if (!s.tied_head) m.head = Array(s.vocab, s.width);
   Block b;
-  b.norm1_weight = b.norm1_bias = b.norm2_weight = b.norm2_bias = b.o_bias = b.down_bias = Array(1, s.width);
-  b.qkv_weight = Array(3 * s.width, s.width), b.qkv_bias = Array(1, 3 * s.width);
-  b.o_weight = Array(s.width, s.width);
-  b.up_weight = Array(s.ffn, s.width), b.up_bias = Array(1, s.ffn);
+  b.norm1_weight = b.norm2_weight = Array(1, s.width);
+  b.qkv_weight = Array(s.qkv_width(), s.width);
+  b.o_weight = Array(s.width, s.q_width());
+  b.up_weight = Array(s.up_width(), s.width);
   b.down_weight = Array(s.width, s.ffn);
+  if (s.llama()) {
+    if (s.qkv_bias) b.qkv_bias = Array(1, s.qkv_width());
+    if (s.qk_norm) b.q_norm_weight = b.k_norm_weight = Array(1, s.d());
+  } else {
+    m.position = Array(s.context, s.width);
+    m.norm_bias = b.norm1_bias = b.norm2_bias = b.o_bias = b.down_bias = Array(1, s.width);
+    b.qkv_bias = Array(1, s.qkv_width());
+    b.up_bias = Array(1, s.ffn);
+  }
   m.blocks.assign(s.layers, b);
   return m;
 }

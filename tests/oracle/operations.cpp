@@ -19,48 +19,13 @@ Moments moments(const double* x, Index n, double eps) {
   return {mean, 1 / std::sqrt(variance + eps)};
 }
 
-// The columns of one head in a row of qkv.
-struct Head {
-  Index q, k, v, size;
-  Head(Index width, Index heads, Index h)
-      : q(h * (width / heads)), k(width + q), v(2 * width + q), size(width / heads) {}
-};
-
-// Softmax of position t's scores against positions 0 .. t of its own row, whose first token is `first`.
-std::vector<double> attention_weights(const Array& qkv, const Head& head, Index first, Index t) {
-  std::vector<double> p(t + 1);
-  double largest = -HUGE_VAL, sum = 0;
-  for (Index s = 0; s <= t; ++s) {
-    double dot = 0;
-    for (Index d = 0; d < head.size; ++d) dot += qkv(first + t, head.q + d) * qkv(first + s, head.k + d);
-    p[s] = dot / std::sqrt(static_cast<double>(head.size));
-    largest = std::max(largest, p[s]);
-  }
-  for (double& x : p) sum += x = std::exp(x - largest);
-  for (double& x : p) x /= sum;
-  return p;
+double inverse_rms(const double* x, Index n, double eps) {
+  double mean_square = 0;
+  for (Index j = 0; j < n; ++j) mean_square += x[j] * x[j] / n;
+  return 1 / std::sqrt(mean_square + eps);
 }
 
-// The gradient through position t of one head: v directly, q and k through the softmax.
-void attention_row_backward(const Array& qkv, const Head& head, Index first, Index t, const double* dout, Array& dqkv) {
-  const std::vector<double> p = attention_weights(qkv, head, first, t);
-  std::vector<double> dp(p.size());
-  double mean = 0;
-  for (Index s = 0; s <= t; ++s) {
-    for (Index d = 0; d < head.size; ++d) {
-      dp[s] += dout[d] * qkv(first + s, head.v + d);
-      dqkv(first + s, head.v + d) += p[s] * dout[d];
-    }
-    mean += p[s] * dp[s];
-  }
-  for (Index s = 0; s <= t; ++s) {
-    const double dscore = p[s] * (dp[s] - mean) / std::sqrt(static_cast<double>(head.size));
-    for (Index d = 0; d < head.size; ++d) {
-      dqkv(first + t, head.q + d) += dscore * qkv(first + s, head.k + d);
-      dqkv(first + s, head.k + d) += dscore * qkv(first + t, head.q + d);
-    }
-  }
-}
+double sigmoid(double x) { return 1 / (1 + std::exp(-x)); }
 
 }  // namespace
 
@@ -115,6 +80,36 @@ void layer_norm_backward(const Array& x, const Array& weight, double eps, const 
   }
 }
 
+Array rms_norm(const Array& x, const Array& weight, double eps) {
+  const Index size = weight.cols;
+  Array y(x.rows, x.cols);
+  for (Index n = 0; n < x.rows; ++n)
+    for (Index first = 0; first < x.cols; first += size) {
+      const double scale = inverse_rms(x.row(n) + first, size, eps);
+      for (Index j = 0; j < size; ++j) y(n, first + j) = x(n, first + j) * scale * weight(0, j);
+    }
+  return y;
+}
+
+void rms_norm_backward(const Array& x, const Array& weight, double eps, const Array& dy, Array& dx, Array& dweight) {
+  const Index size = weight.cols;
+  for (Index n = 0; n < x.rows; ++n)
+    for (Index first = 0; first < x.cols; first += size) {
+      const double scale = inverse_rms(x.row(n) + first, size, eps);
+      // With u the normalised group and g = dy * weight: dx = scale (g - u mean(g u)).
+      double mean_gu = 0;
+      for (Index j = 0; j < size; ++j) {
+        const double u = x(n, first + j) * scale;
+        mean_gu += dy(n, first + j) * weight(0, j) * u / size;
+        dweight(0, j) += dy(n, first + j) * u;
+      }
+      for (Index j = 0; j < size; ++j) {
+        const double u = x(n, first + j) * scale;
+        dx(n, first + j) += scale * (dy(n, first + j) * weight(0, j) - u * mean_gu);
+      }
+    }
+}
+
 Array gelu(const Array& x) {
   Array y = x;
   for (double& v : y.values) v = 0.5 * v * (1 + std::tanh(std::sqrt(2 / M_PI) * (v + 0.044715 * v * v * v)));
@@ -130,28 +125,21 @@ void gelu_backward(const Array& x, const Array& dy, Array& dx) {
   }
 }
 
-Array attention(const Array& qkv, Index length, Index heads) {
-  const Index width = qkv.cols / 3;
-  Array out(qkv.rows, width);
-  for (Index first = 0; first < qkv.rows; first += length)
-    for (Index h = 0; h < heads; ++h) {
-      const Head head(width, heads, h);
-      for (Index t = 0; t < length; ++t) {
-        const std::vector<double> p = attention_weights(qkv, head, first, t);
-        for (Index s = 0; s <= t; ++s)
-          for (Index d = 0; d < head.size; ++d) out(first + t, head.q + d) += p[s] * qkv(first + s, head.v + d);
-      }
-    }
-  return out;
+Array swiglu(const Array& x) {
+  const Index ffn = x.cols / 2;
+  Array y(x.rows, ffn);
+  for (Index n = 0; n < x.rows; ++n)
+    for (Index j = 0; j < ffn; ++j) y(n, j) = x(n, j) * sigmoid(x(n, j)) * x(n, ffn + j);
+  return y;
 }
 
-void attention_backward(const Array& qkv, Index length, Index heads, const Array& dout, Array& dqkv) {
-  const Index width = qkv.cols / 3;
-  for (Index first = 0; first < qkv.rows; first += length)
-    for (Index h = 0; h < heads; ++h) {
-      const Head head(width, heads, h);
-      for (Index t = 0; t < length; ++t)
-        attention_row_backward(qkv, head, first, t, dout.row(first + t) + head.q, dqkv);
+void swiglu_backward(const Array& x, const Array& dy, Array& dx) {
+  const Index ffn = x.cols / 2;
+  for (Index n = 0; n < x.rows; ++n)
+    for (Index j = 0; j < ffn; ++j) {
+      const double gate = x(n, j), up = x(n, ffn + j), s = sigmoid(gate);
+      dx(n, j) += dy(n, j) * up * (s + gate * s * (1 - s));
+      dx(n, ffn + j) += dy(n, j) * gate * s;
     }
 }
 
@@ -159,7 +147,7 @@ Array embedding(const std::vector<std::int32_t>& ids, Index length, const Array&
   const Index n = static_cast<Index>(ids.size());
   Array x(n, token.cols);
   for (Index i = 0; i < n; ++i)
-    for (Index j = 0; j < x.cols; ++j) x(i, j) = token(ids[i], j) + position(i % length, j);
+    for (Index j = 0; j < x.cols; ++j) x(i, j) = token(ids[i], j) + (position.empty() ? 0 : position(i % length, j));
   return x;
 }
 
@@ -168,7 +156,7 @@ void embedding_backward(const std::vector<std::int32_t>& ids, Index length, cons
   for (Index i = 0; i < dx.rows; ++i)
     for (Index j = 0; j < dx.cols; ++j) {
       dtoken(ids[i], j) += dx(i, j);
-      dposition(i % length, j) += dx(i, j);
+      if (!dposition.empty()) dposition(i % length, j) += dx(i, j);
     }
 }
 

@@ -1,6 +1,7 @@
-// Every operation of the transformer and its gradient, in double, as the formula says it: no tiling, no fusing, nothing
-// shared with kernels/. Letters: N tokens (the rows of a batch, each of T, one after the other), C width, H heads, D
-// head size. Gradients of inputs and weights are added to what is there.
+// The operations of the transformers and their gradients, in double, as the formula says it: no tiling, no fusing,
+// nothing shared with kernels/. Attention and rotary positions: attention.hpp. Letters: N tokens (the rows of a batch,
+// each of T, one after the other), C width, F feed-forward width. Gradients of inputs and weights are added to what is
+// there.
 #pragma once
 
 #include <cstdint>
@@ -20,16 +21,21 @@ Array layer_norm(const Array& x, const Array& weight, const Array& bias, double 
 void layer_norm_backward(const Array& x, const Array& weight, double eps, const Array& dy, Array& dx, Array& dweight,
                          Array& dbias);
 
+// y = x / sqrt(mean of x^2 + eps) * weight, over each group of as many columns as `weight` (1,n) has: a whole row, or
+// the heads side by side. Zhang and Sennrich 2019, arXiv 1910.07467, equation 4.
+Array rms_norm(const Array& x, const Array& weight, double eps);
+void rms_norm_backward(const Array& x, const Array& weight, double eps, const Array& dy, Array& dx, Array& dweight);
+
 // The tanh form, Hendrycks and Gimpel 2016.
 Array gelu(const Array& x);
 void gelu_backward(const Array& x, const Array& dy, Array& dx);
 
-// qkv (N,3C): q, k and v beside each other, head h in columns [h D, h D + D) of each. out (N,C) =
-// softmax(q k^T / sqrt(D), causal) v in every row of T tokens.
-Array attention(const Array& qkv, Index length, Index heads);
-void attention_backward(const Array& qkv, Index length, Index heads, const Array& dout, Array& dqkv);
+// x (N,2F): gate, then up. y (N,F) = silu(gate) * up, silu(g) = g / (1 + e^-g). Shazeer 2020, arXiv 2002.05202,
+// equation 6.
+Array swiglu(const Array& x);
+void swiglu_backward(const Array& x, const Array& dy, Array& dx);
 
-// x (N,C) = token[id] + position[n mod T].
+// x (N,C) = token[id] + position[n mod T]; without positions where `position` is empty.
 Array embedding(const std::vector<std::int32_t>& ids, Index length, const Array& token, const Array& position);
 void embedding_backward(const std::vector<std::int32_t>& ids, Index length, const Array& dx, Array& dtoken,
                         Array& dposition);
