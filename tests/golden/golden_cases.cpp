@@ -28,6 +28,7 @@ Target target_of(oracle::Where where) {
     case oracle::Where::v: return Target::v;
     case oracle::Where::o: return Target::o;
     case oracle::Where::up: return Target::up;
+    case oracle::Where::gate: return Target::gate;
     case oracle::Where::down: return Target::down;
     case oracle::Where::qkv: break;
   }
@@ -50,7 +51,7 @@ void set_adapters(const oracle::GoldenRun& run, core::AdapterConfig& to) {
 
 }  // namespace
 
-std::string title(const GoldenCase& c) { return c.run + "_" + test_name(c.mesh, modes_of(c)); }
+std::string title(const GoldenCase& c) { return (c.family == "gpt2" ? "" : c.family + "_") + c.run + "_" + test_name(c.mesh, modes_of(c)); }
 void PrintTo(const GoldenCase& c, std::ostream* out) { *out << title(c); }
 
 const std::vector<dist::MeshExtents>& golden_meshes() {
@@ -85,6 +86,21 @@ std::vector<GoldenCase> daily_cases() {
                        kRecomputes[(first + second) % 3]});
     }
   }
+  return cases;
+}
+
+std::vector<GoldenCase> llama_cases() {
+  const std::vector<dist::MeshExtents> meshes{{1, 1, 1}, {2, 1, 1}, {1, 2, 1}, {1, 1, 2}, {3, 1, 1}, {6, 1, 1},
+                                              {2, 2, 1}, {3, 2, 1}, {3, 1, 2}, {2, 1, 3}};
+  std::vector<GoldenCase> cases;
+  std::size_t turn = 0;
+  for (const dist::MeshExtents& mesh : meshes)
+    for (const char* run : {"lora_all", "full"}) {
+      const ScheduleKind schedule = mesh.pipeline > 1 ? kSchedules[turn % 3] : ScheduleKind::one_f_one_b;
+      cases.push_back({run, mesh, mesh.tensor > 1 && turn % 4 < 2, schedule, kMicrobatches[turn / 2 % 3],
+                       kRecomputes[turn % 3], "llama"});
+      ++turn;
+    }
   return cases;
 }
 

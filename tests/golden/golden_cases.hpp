@@ -20,6 +20,7 @@ struct GoldenCase {
   dist::ScheduleKind schedule = dist::ScheduleKind::one_f_one_b;
   core::Index microbatch = 0;
   core::Recompute recompute = core::Recompute::none;
+  std::string family = "gpt2";  // folder of the reference runs
 };
 
 // "lora_all_2x2x1_sequence_interleaved_micro2_full": what its tests are called.
@@ -34,6 +35,10 @@ std::vector<GoldenCase> all_cases();
 // 57 of them: each mesh with each value of every mode and every run; all pairs of (schedule, microbatch, recompute)
 // occur on each mesh with a pipeline (an orthogonal array of strength 2).
 std::vector<GoldenCase> daily_cases();
+
+// The two runs of the llama family in turns on meshes that cut its 6 heads over 2 key/value heads in every way, the modes in
+// turns as well.
+std::vector<GoldenCase> llama_cases();
 
 // The mesh and the modes of a case; the rest is as Config has it.
 core::Config modes_of(const GoldenCase& c);

@@ -6,6 +6,7 @@
 #include <cmath>
 #include <cstdlib>
 #include <fstream>
+#include <map>
 
 #include "core/base_file.hpp"
 #include "core/import.hpp"
@@ -26,13 +27,17 @@ struct Files {
 };
 
 // The golden base imported and its rows tokenized, once a job. Collective.
-const Files& files(const std::string& root) {
-  static const Files made = [&] {
-    Files f{scratch() + "/golden_base.h5", scratch() + "/golden_tokens.h5", scratch() + "/golden_first.h5"};
+const Files& files(const std::string& root, const std::string& family) {
+  static std::map<std::string, Files> all;
+  if (const auto found = all.find(family); found != all.end()) return found->second;
+  return all[family] = [&] {
+    const std::string at = scratch() + "/" + family + "_";
+    const Files f{at + "base.h5", at + "tokens.h5", at + "first.h5"};
     on_rank_0([&] {
-      core::import_base(root + "/gpt2/base", f.base, kernels::DType::f32);
+      const std::string base = root + "/" + family + "/base";
+      core::import_base(base, f.base, kernels::DType::f32);
       const core::Index vocab = core::BaseFile(f.base).shape().vocab;
-      const std::string rows = root + "/gpt2/base/rows.jsonl", first = scratch() + "/first.jsonl";
+      const std::string rows = base + "/rows.jsonl", first = at + "first.jsonl";
       {
         std::ifstream in(rows);
         std::ofstream out(first);
@@ -44,7 +49,6 @@ const Files& files(const std::string& root) {
     });
     return f;
   }();
-  return made;
 }
 
 void expect_gradients(const core::Trainer& trainer, const oracle::GoldenRun& run) {
@@ -68,16 +72,17 @@ void expect_final_values(const core::Trainer& trainer, const oracle::GoldenRun& 
 }
 
 // LORASHARD_GOLDEN_STEPS: so many of a run's steps, for builds on which all of them take too long.
-std::size_t steps_of(const oracle::GoldenRun& run) {
+std::size_t steps_of(const oracle::GoldenRun& run, std::size_t most) {
   const char* value = std::getenv("LORASHARD_GOLDEN_STEPS");
-  return value == nullptr ? run.steps.size() : std::min<std::size_t>(run.steps.size(), std::max(2, std::atoi(value)));
+  if (value != nullptr) most = static_cast<std::size_t>(std::max(2, std::atoi(value)));
+  return most == 0 ? run.steps.size() : std::min(run.steps.size(), most);
 }
 
 void repeat_run(const core::Config& config, const oracle::GoldenRun& run, const Files& inputs, kernels::Device& device,
-                dist::Mesh& mesh) {
+                dist::Mesh& mesh, std::size_t most_steps) {
   core::Trainer trainer(config, device, mesh);
   const core::Dataset data(inputs.tokens, config.data.length, config.data.order, config.data.seed);
-  const std::size_t steps = steps_of(run);
+  const std::size_t steps = steps_of(run, most_steps);
   for (std::size_t step = 0; step < steps; ++step) {
     const oracle::GoldenStep& expected = run.steps[step];
     const core::StepReport found = trainer.step(data);
@@ -100,11 +105,11 @@ void repeat_run(const core::Config& config, const oracle::GoldenRun& run, const 
 
 }  // namespace
 
-void repeat_golden(const GoldenCase& c, const std::string& root, kernels::DeviceKind kind) {
-  const Files& inputs = files(root);
+void repeat_golden(const GoldenCase& c, const std::string& root, kernels::DeviceKind kind, std::size_t most_steps) {
+  const Files& inputs = files(root, c.family);
   const auto body = [&](kernels::Device& device, dist::Mesh& mesh) {
-    const oracle::GoldenRun run = oracle::read_golden_run(root + "/gpt2/" + c.run);
-    repeat_run(config_of(c, run, inputs.base), run, inputs, device, mesh);
+    const oracle::GoldenRun run = oracle::read_golden_run(root + "/" + c.family + "/" + c.run);
+    repeat_run(config_of(c, run, inputs.base), run, inputs, device, mesh, most_steps);
   };
   on_mesh(c.mesh, body, kind);
 }

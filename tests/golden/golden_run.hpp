@@ -7,7 +7,8 @@
 
 namespace lorashard::golden {
 
-// `root` is the folder of the golden runs. Collective over the job.
-void repeat_golden(const GoldenCase& c, const std::string& root, kernels::DeviceKind kind);
+// `root` is the folder of the golden runs. `most_steps`: of the run's, for devices on which all take too long; 0: all.
+// Collective over the job.
+void repeat_golden(const GoldenCase& c, const std::string& root, kernels::DeviceKind kind, std::size_t most_steps = 0);
 
 }  // namespace lorashard::golden

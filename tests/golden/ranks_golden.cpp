@@ -24,6 +24,8 @@ TEST_P(Golden, IsRepeated) {
 INSTANTIATE_TEST_SUITE_P(Gpt2, Golden, testing::ValuesIn(chosen_cases()),
                          [](const auto& info) { return title(info.param); });
 
+INSTANTIATE_TEST_SUITE_P(Llama, Golden, testing::ValuesIn(llama_cases()), [](const auto& info) { return title(info.param); });
+
 TEST(GoldenCases, TheDailyPartHasEveryMeshWithEveryMode) {
   EXPECT_EQ(all_cases().size(), 1008u);
   for (const dist::MeshExtents& mesh : golden_meshes()) {
