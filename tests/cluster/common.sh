@@ -46,7 +46,7 @@ steps_done() { [[ -e $work/run/metrics.jsonl ]] && wc -l <"$work/run/metrics.jso
 # Waits until the run has done $1 steps, or has ended.
 await_steps() {
   local i
-  for i in $(seq 600); do
+  for i in $(seq 2400); do
     (( $(steps_done) >= $1 )) && return 0
     sleep 0.05
   done
