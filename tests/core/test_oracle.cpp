@@ -28,9 +28,8 @@ Bounds bounds_of(const Model& model, bool full) {
   return {.loss = 2.6e-6, .grad_norm = 1.5e-5, .gradient = 2.5e-4, .value = full ? 3.3e-3 : 3.3e-5, .logits = 8.9e-5};
 }
 
-// The Llama runs once more, in float64 throughout: golden/make.py's own functions with transformers 4.36.2, PEFT 0.7.1
-// and PyTorch 1.13.1, the casts to float32 taken out of LlamaRMSNorm, LlamaRotaryEmbedding, the softmax and the logits.
-// (All of these runs' files agree with the oracle to kRounding; here are some of their numbers.)
+// The Llama runs once more, in float64 throughout: tests/oracle/llama_in_double.py takes transformers' casts out. (The
+// oracle agrees with all of its files to kRounding; here are some of the numbers.)
 struct InDouble {
   struct Step {
     std::size_t step;
