@@ -10,6 +10,7 @@
 #include "core/foreign_names.hpp"
 #include "core/safetensors_writer.hpp"
 #include "core/text_file.hpp"
+#include "core/turned.hpp"
 #include "kernels/numbers.hpp"
 
 namespace lorashard::core {
@@ -128,14 +129,6 @@ std::vector<Piece> pieces_of(const BaseFile& base) {
       pieces.push_back({tensor, part, {name, base.dtype(tensor), extents}});
     }
   return pieces;
-}
-
-template <class Number>
-std::vector<Number> turned(const std::vector<Number>& from, Index rows, Index cols) {
-  std::vector<Number> to(from.size());
-  for (Index i = 0; i < rows; ++i)
-    for (Index j = 0; j < cols; ++j) to[static_cast<std::size_t>(j * rows + i)] = from[static_cast<std::size_t>(i * cols + j)];
-  return to;
 }
 
 // Rows of theirs that follow each other, as many as fit.

@@ -17,11 +17,10 @@ const Family& family_of(const std::string& name) {
        .targets = {Target::q, Target::k, Target::v, Target::o, Target::up, Target::gate, Target::down},
        .further_targets = {Target::qkv}},
   };
-  std::string known;
-  for (const Family& family : families) {
+  for (const Family& family : families)
     if (name == family.name) return family;
-    known += (known.empty() ? "" : " or ") + std::string(family.name);
-  }
+  std::string known;
+  for (const Family& family : families) known += (known.empty() ? "" : " or ") + std::string(family.name);
   fail(Failure::configuration, text("model.family: found ", in_quotes(name), ", expected ", known));
 }
 

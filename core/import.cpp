@@ -11,6 +11,7 @@
 #include "core/llama2c_file.hpp"
 #include "core/quote.hpp"
 #include "core/safetensors.hpp"
+#include "core/turned.hpp"
 #include "kernels/numbers.hpp"
 
 namespace lorashard::core {
@@ -149,18 +150,6 @@ void check_tied_head(const Source& source, const TensorInfo& table, Index piece_
     if (source.read(embedding, first, some) != source.read("lm_head.weight", first, some))
       refuse(source.path(), text("lm_head.weight differs from ", source.stored(embedding), ", expected a tied head"));
   }
-}
-
-// (rows, cols) -> (cols, rows), in squares that stay in cache.
-std::vector<float> turned(const std::vector<float>& from, Index rows, Index cols) {
-  constexpr Index kSquare = 32;
-  std::vector<float> to(from.size());
-  for (Index i0 = 0; i0 < rows; i0 += kSquare)
-    for (Index j0 = 0; j0 < cols; j0 += kSquare)
-      for (Index i = i0; i < std::min(rows, i0 + kSquare); ++i)
-        for (Index j = j0; j < std::min(cols, j0 + kSquare); ++j)
-          to[static_cast<std::size_t>(j * rows + i)] = from[static_cast<std::size_t>(i * cols + j)];
-  return to;
 }
 
 void write_piece(BaseFileWriter& writer, const TensorInfo& tensor, const AxisCut& rows, const AxisCut& cols,

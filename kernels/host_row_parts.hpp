@@ -1,4 +1,4 @@
-// Sums over the rows of a matrix, of every column at once, in parts whose extents depend on the number of rows alone:
+// What the norms' backward passes share. Sums over the rows of a matrix, of every column at once, in parts whose extents depend on the number of rows alone:
 // each is one thread's, and the parts are added in order.
 #pragma once
 
@@ -23,6 +23,18 @@ inline void add_parts(const float* from, const RowParts& parts, Index distance, 
     const float* sums = from + p * distance;
 #pragma omp simd
     for (Index i = 0; i < to.cols; ++i) total[i] += sums[i];
+  }
+}
+
+// dx[i] = value(i), added to before[i] unless that is null.
+template <class Value>
+void write_gradient(Index cols, const float* before, const Value& value, float* dx) {
+  if (before != nullptr) {
+#pragma omp simd
+    for (Index i = 0; i < cols; ++i) dx[i] = before[i] + value(i);
+  } else {
+#pragma omp simd
+    for (Index i = 0; i < cols; ++i) dx[i] = value(i);
   }
 }
 

@@ -24,13 +24,7 @@ void row_gradient(RowStatistics s, const float* x, const float* w, const float* 
   const float gx =
       lane_sum(cols, [=](Index i) { return dy[i] * w[i] * ((x[i] - s.mean) * s.rstd); }) / static_cast<float>(cols);
   const auto value = [=](Index i) { return s.rstd * (dy[i] * w[i] - g - (x[i] - s.mean) * s.rstd * gx); };
-  if (before != nullptr) {
-#pragma omp simd
-    for (Index i = 0; i < cols; ++i) dx[i] = before[i] + value(i);
-  } else {
-#pragma omp simd
-    for (Index i = 0; i < cols; ++i) dx[i] = value(i);
-  }
+  write_gradient(cols, before, value, dx);
 }
 
 }  // namespace

@@ -25,13 +25,7 @@ void group_gradient(float rstd, const float* x, const float* w, const float* dy,
                     float* dx) {
   const float gx = lane_sum(cols, [=](Index i) { return dy[i] * w[i] * (x[i] * rstd); }) / static_cast<float>(cols);
   const auto value = [=](Index i) { return rstd * (dy[i] * w[i] - x[i] * rstd * gx); };
-  if (before != nullptr) {
-#pragma omp simd
-    for (Index i = 0; i < cols; ++i) dx[i] = before[i] + value(i);
-  } else {
-#pragma omp simd
-    for (Index i = 0; i < cols; ++i) dx[i] = value(i);
-  }
+  write_gradient(cols, before, value, dx);
 }
 
 }  // namespace

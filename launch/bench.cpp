@@ -13,6 +13,7 @@
 #include "launch/job.hpp"
 #include "launch/machine.hpp"
 #include "launch/measure_hardware.hpp"
+#include "launch/option_numbers.hpp"
 #include "launch/planned_job.hpp"
 #include "launch/subcommands.hpp"
 #include "launch/summary.hpp"
@@ -76,14 +77,6 @@ std::string model_text(kernels::Device& device, const Job& job, double tokens_pe
               " x ", side, " ", name(job.config.train.precision), "\n");
 }
 
-Index steps_of(const Arguments& arguments, const char* option, const char* otherwise, Index least) {
-  const auto steps = core::to_whole(arguments.value(option, otherwise));
-  if (!steps || *steps < least)
-    fail(Failure::configuration, text("command line: --", option, ": found ", core::in_quotes(arguments.value(option)),
-                                      ", expected a whole number of at least ", least));
-  return *steps;
-}
-
 int write_hardware(dist::Runtime& runtime, const Arguments& arguments) {
   const int asked = arguments.config().device.threads, threads = asked > 0 ? asked : fair_threads();
   const std::unique_ptr<kernels::Device> device = kernels::make_host_device(threads);
@@ -114,7 +107,7 @@ int bench(dist::Runtime& runtime, int argc, char** argv) {
   if (arguments.has("write-hardware")) return write_hardware(runtime, arguments);
   core::Config config = arguments.config();
   if (config.model.base.empty() && config.model.shape.layers == 0) set_model(config, arguments.value("model", "124m"));
-  const Index warm_up = steps_of(arguments, "warm-up", "2", 0), timed = steps_of(arguments, "steps", "8", 1);
+  const Index warm_up = whole_option(arguments, "warm-up", 2, 0), timed = whole_option(arguments, "steps", 8, 1);
   config.train.steps = warm_up + timed;
   config.optimizer.warmup = 0;
   Job job = make_job(std::move(config), runtime.size());

@@ -9,7 +9,7 @@
 #include "core/text_file.hpp"
 #include "core/tokenizer.hpp"
 #include "launch/evaluate_model.hpp"
-#include "launch/machine.hpp"
+#include "launch/option_numbers.hpp"
 #include "launch/subcommands.hpp"
 #include "launch/together.hpp"
 
@@ -24,13 +24,6 @@ namespace {
 
 [[noreturn]] void refuse(const char* option, const std::string& found, const char* expected) {
   fail(Failure::configuration, text("command line: --", option, ": found ", core::in_quotes(found), ", expected ", expected));
-}
-
-Index whole(const Arguments& arguments, const char* option, Index otherwise, Index least) {
-  if (!arguments.has(option)) return otherwise;
-  const auto value = core::to_whole(arguments.value(option));
-  if (!value || *value < least) refuse(option, arguments.value(option), text("a whole number of at least ", least).c_str());
-  return *value;
 }
 
 double real(const Arguments& arguments, const char* option, double otherwise, double least, double most) {
@@ -59,14 +52,14 @@ std::string unescaped(const std::string& written) {
 core::SamplingOptions options_of(const Arguments& arguments) {
   constexpr double kLarge = 1e6;
   core::SamplingOptions options;
-  options.most_tokens = whole(arguments, "tokens", 100, 1);
+  options.most_tokens = whole_option(arguments, "tokens", 100, 1);
   options.temperature = real(arguments, "temperature", 0, 0, kLarge);
-  options.top_k = whole(arguments, "top-k", 0, 0);
+  options.top_k = whole_option(arguments, "top-k", 0, 0);
   options.top_p = real(arguments, "top-p", 1, 0, 1);
   options.repetition_penalty = real(arguments, "repetition-penalty", 1, 1e-6, kLarge);
-  options.beams = whole(arguments, "beams", 1, 1);
+  options.beams = whole_option(arguments, "beams", 1, 1);
   options.length_penalty = real(arguments, "length-penalty", 1, -kLarge, kLarge);
-  options.seed = static_cast<std::uint64_t>(whole(arguments, "seed", 1, 0));
+  options.seed = static_cast<std::uint64_t>(whole_option(arguments, "seed", 1, 0));
   if (arguments.has("stop")) options.stop.push_back(unescaped(arguments.value("stop")));
   if (options.temperature == 0 && (arguments.has("top-k") || arguments.has("top-p")))
     fail(Failure::configuration, "command line: --top-k and --top-p: found without --temperature, expected it above 0: nothing is drawn");
@@ -98,21 +91,6 @@ std::vector<std::string> without_repetitions(const std::vector<std::string>& pro
   return once;
 }
 
-// The end of a completion, found in its text.
-class StopText {
- public:
-  explicit StopText(const std::vector<std::string>& stops) : stops_(stops) {}
-  // Where the completion ends; npos when it goes on.
-  std::size_t find(const std::string& completion) const {
-    std::size_t first = std::string::npos;
-    for (const std::string& stop : stops_) first = std::min(first, completion.find(stop));
-    return first;
-  }
-
- private:
-  const std::vector<std::string>& stops_;
-};
-
 // One line of a file of completions.
 std::string in_one_line(std::string completion) {
   for (char& c : completion)
@@ -120,63 +98,52 @@ std::string in_one_line(std::string completion) {
   return completion;
 }
 
-class Completions {
+// A prompt as the model was trained to see it.
+std::vector<std::int32_t> ids_of(const core::Tokenizer& tokenizer, const std::string& prompt) {
+  std::vector<std::int32_t> ids = tokenizer.frame().front;
+  const std::vector<std::int32_t> text = tokenizer.encode(prompt, {.specials = true});
+  ids.insert(ids.end(), text.begin(), text.end());
+  return ids;
+}
+
+// The text that follows a prompt, as its tokens come, up to a stop; printed meanwhile where `stream`.
+class Completion {
  public:
-  Completions(const core::Tokenizer& tokenizer, const core::SamplingOptions& options, bool stream)
-      : tokenizer_(tokenizer), stop_(options.stop), stream_(stream) {}
-
-  // A prompt as the model was trained to see it.
-  std::vector<std::int32_t> ids_of(const std::string& prompt) const {
-    std::vector<std::int32_t> ids = tokenizer_.frame().front;
-    const std::vector<std::int32_t> text = tokenizer_.encode(prompt, {.specials = true});
-    ids.insert(ids.end(), text.begin(), text.end());
-    return ids;
+  Completion(const core::Tokenizer& tokenizer, const std::vector<std::int32_t>& prompt,
+             const std::vector<std::string>& stops, bool stream)
+      : decoder_(tokenizer), stops_(stops), stream_(stream) {
+    for (const std::int32_t id : prompt) decoder_.next(id);  // the first token's blank depends on what is before it
   }
 
-  bool watch(const std::vector<std::int32_t>& prompt, const std::vector<std::int32_t>& made) {
-    const std::string completion = text_of(prompt, made);
-    const bool over = stop_.find(completion) != std::string::npos;
-    if (stream_ && !over) print(completion, false);
-    return !over;
+  // False at a stop. It may begin within the token, so what stands before it there still counts.
+  bool add(std::int32_t token) {
+    text_ += decoder_.next(token);
+    return cut_and_print();
   }
 
-  // All of it, up to a stop. A stop may begin within the last token, so what stands before it there still counts.
-  std::string finish(const std::vector<std::int32_t>& prompt, const std::vector<std::int32_t>& made) {
-    std::string completion = text_of(prompt, made);
-    completion.resize(std::min(completion.size(), stop_.find(completion)));
-    if (stream_) print(completion, true);
-    return completion;
+  std::string finish() {
+    text_ += decoder_.finish();
+    cut_and_print();
+    if (stream_) std::fputc('\n', stdout);
+    return text_;
   }
 
  private:
-  // What the tokens add to the prompt's text: decoding begins with the prompt, for the first token's blank.
-  std::string text_of(const std::vector<std::int32_t>& prompt, const std::vector<std::int32_t>& made) const {
-    std::vector<std::int32_t> all = prompt;
-    const std::size_t before = tokenizer_.decode(all).size();
-    all.insert(all.end(), made.begin(), made.end());
-    return tokenizer_.decode(all).substr(before);
+  bool cut_and_print() {
+    std::size_t end = text_.size();
+    for (const std::string& stop : stops_) end = std::min(end, text_.find(stop));
+    const bool goes_on = end == text_.size();
+    text_.resize(end);
+    if (stream_ && end > printed_) std::fwrite(text_.data() + printed_, 1, end - printed_, stdout);
+    printed_ = std::max(end, printed_);
+    if (stream_) std::fflush(stdout);
+    return goes_on;
   }
 
-  // What is new, without a character that is not whole yet.
-  void print(const std::string& completion, bool last) {
-    std::size_t end = completion.size();
-    if (!last)
-      for (std::size_t back = 1; back <= 3 && back <= end; ++back) {
-        const auto byte = static_cast<unsigned char>(completion[end - back]);
-        if ((byte & 0xC0) == 0x80) continue;
-        const std::size_t length = byte < 0x80 ? 1 : byte < 0xE0 ? 2 : byte < 0xF0 ? 3 : 4;
-        if (length > back) end -= back;
-        break;
-      }
-    if (end > printed_) std::fwrite(completion.data() + printed_, 1, end - printed_, stdout);
-    printed_ = last ? 0 : std::max(end, printed_);
-    if (last) std::fputc('\n', stdout);
-    std::fflush(stdout);
-  }
-
-  const core::Tokenizer& tokenizer_;
-  StopText stop_;
+  core::StreamDecoder decoder_;
+  const std::vector<std::string>& stops_;
   bool stream_;
+  std::string text_;
   std::size_t printed_ = 0;
 };
 
@@ -230,7 +197,7 @@ const Syntax& generate_syntax() {
 int generate(dist::Runtime& runtime, int argc, char** argv) {
   const Arguments arguments(generate_syntax(), argc, argv);
   const core::SamplingOptions options = options_of(arguments);
-  const Index together = whole(arguments, "together", 8, 1);
+  const Index together = whole_option(arguments, "together", 8, 1);
   const std::vector<std::string> prompts = without_repetitions(prompts_of(arguments));
   const auto tokenizer = arguments.has("vocab") ? core::make_tokenizer(arguments.value("vocab")) : core::make_byte_tokenizer();
   core::Config config = forward_only(arguments.config(), arguments.value("adapter"), runtime.size());
@@ -245,19 +212,19 @@ int generate(dist::Runtime& runtime, int argc, char** argv) {
 
   const bool first = mesh.rank() == 0, printed = !arguments.has("to");
   const bool stream = first && printed && prompts.size() == 1 && options.beams == 1;
-  Completions completions(*tokenizer, options, stream);
   const int parts = job.extents.data;
-  std::vector<std::string> mine;
-  std::vector<core::Generator::Prompt> ids;
-  for (std::size_t i = static_cast<std::size_t>(mesh.point().data); i < prompts.size(); i += static_cast<std::size_t>(parts))
-    ids.push_back({completions.ids_of(prompts[i]), static_cast<Index>(i)});
+  std::vector<core::Generator::Prompt> own;
+  std::vector<Completion> completions;
+  for (std::size_t i = static_cast<std::size_t>(mesh.point().data); i < prompts.size(); i += static_cast<std::size_t>(parts)) {
+    own.push_back({ids_of(*tokenizer, prompts[i]), static_cast<Index>(i)});
+    completions.emplace_back(*tokenizer, own.back().tokens, options.stop, stream);
+  }
   core::Generator generator(model, options, tokenizer->end_of_text());
-  std::vector<std::vector<std::int32_t>> watched(ids.size());
-  const auto made = generator.complete(ids, together, [&](Index i, const std::vector<std::int32_t>& tokens) {
-    watched[static_cast<std::size_t>(i)] = tokens;
-    return completions.watch(ids[static_cast<std::size_t>(i)].tokens, tokens);
+  generator.complete(own, together, [&](Index i, const std::vector<std::int32_t>& tokens) {
+    return completions[static_cast<std::size_t>(i)].add(tokens.back());
   });
-  for (std::size_t i = 0; i < made.size(); ++i) mine.push_back(completions.finish(ids[i].tokens, watched[i].size() > made[i].size() ? watched[i] : made[i]));
+  std::vector<std::string> mine;
+  for (Completion& completion : completions) mine.push_back(completion.finish());
   const std::vector<std::string> all = gathered(mesh, mine, static_cast<Index>(prompts.size()));
   on_first_rank(mesh.world(), [&] {
     std::string lines;

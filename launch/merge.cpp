@@ -14,6 +14,7 @@
 #include "core/residual_file.hpp"
 #include "core/trainer.hpp"
 #include "launch/merge_files.hpp"
+#include "launch/option_numbers.hpp"
 #include "launch/subcommands.hpp"
 #include "launch/together.hpp"
 #include "launch/units.hpp"
@@ -133,14 +134,6 @@ void check(const Arguments& arguments, const Job& job) {
   expect_new_file(arguments, "residual", {arguments.value("to")});
 }
 
-Index rounds_of(const Arguments& arguments) {
-  const auto rounds = core::to_whole(arguments.value("time", "1"));
-  if (!rounds || *rounds < 1)
-    fail(Failure::configuration, text("command line: --time: found ", core::in_quotes(arguments.value("time")),
-                                      ", expected a whole number of at least 1"));
-  return *rounds;
-}
-
 std::string write_files(const Arguments& arguments, const Job& job, core::Trainer& trainer, dist::Mesh& mesh,
                         kernels::Place& place) {
   const std::string to = arguments.value("to"), residual = arguments.value("residual");
@@ -182,7 +175,7 @@ const Syntax& merge_syntax() {
 int merge(dist::Runtime& runtime, int argc, char** argv) {
   const Arguments arguments(merge_syntax(), argc, argv);
   const Job job = job_of(arguments, runtime.size());
-  const Index rounds = rounds_of(arguments);
+  const Index rounds = whole_option(arguments, "time", 1, 1);
   check(arguments, job);
   const std::unique_ptr<kernels::Device> device = make_device(job, runtime);
   dist::Mesh mesh = runtime.make_mesh(*device, job.extents);
