@@ -26,6 +26,7 @@ struct AdapterSpec {
   std::string b_name() const { return name() + ".lora_b"; }
   std::string alpha_name() const { return name() + ".alpha"; }
   float scale() const { return static_cast<float>(alpha / static_cast<double>(rank)); }
+  bool operator==(const AdapterSpec&) const = default;
 };
 
 struct TrainingPlan {

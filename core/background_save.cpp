@@ -19,8 +19,9 @@ using kernels::Matrix;
 
 namespace {
 
-// Writing takes a share of a processor and of the memory's speed, which training may need all of: a sixteenth at most.
-constexpr double kRestForWork = 15;
+// Writing takes a share of a processor and of the memory's speed, which training may need all of. Where every
+// processor computes, a step waits for the one that also writes: a twenty-fifth of it is a twenty-fifth of the step.
+constexpr double kRestForWork = 24;
 
 double thread_seconds() {
   timespec used{};

@@ -69,6 +69,10 @@ Block::Block(const Context& context, Parameters& parameters, Index layer, bool i
   needs_.down_output = needs_.up_output || down_.trains();
 }
 
+void Block::attach_adapters(Parameters& parameters) {
+  for (Linear* linear : {&qkv_, &o_, &up_, &down_}) linear->attach_adapters(parameters);
+}
+
 bool Block::trains_inside() const {
   return norm1_.trains() || qkv_.trains() || (q_norm_ && (q_norm_->trains() || k_norm_->trains())) || o_.trains() || norm2_.trains() || up_.trains() || down_.trains();
 }

@@ -44,6 +44,9 @@ class Block {
   // `input_gradient`: something below this block trains. `positions`: null in a family that is not rotary; outlives it.
   Block(const Context& context, Parameters& parameters, Index layer, bool input_gradient, const RotaryPositions* positions);
 
+  // Of all its linear layers.
+  void attach_adapters(Parameters& parameters);
+
   // True when something in this block or below it trains, so that it has a backward pass.
   bool has_backward() const { return needs_.down_output; }
   bool trains_inside() const;

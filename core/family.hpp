@@ -28,6 +28,7 @@ inline const Family& family_of(const ModelShape& shape) { return family_of(shape
 struct TargetPlace {
   std::string linear;
   int segment = -1;
+  bool operator==(const TargetPlace&) const = default;
 };
 TargetPlace place_of(const Family& family, Target target);
 

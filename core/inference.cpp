@@ -1,6 +1,7 @@
 #include "core/inference.hpp"
 
-#include "core/initial_adapters.hpp"
+#include <chrono>
+
 #include "kernels/elementwise.hpp"
 
 namespace lorashard::core {
@@ -19,22 +20,83 @@ Context make_context(const Config& config, kernels::Device& device, dist::Mesh& 
   return context;
 }
 
-TrainingPlan plan_of(const Config& config) {
-  return config.adapter.init.empty() ? TrainingPlan{} : make_plan(config);
-}
+using Clock = std::chrono::steady_clock;
+double seconds_since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
+
+// Counts a pass that is over when the scope is.
+struct PassTimer {
+  SwitchCost& cost;
+  Clock::time_point start = Clock::now();
+  ~PassTimer() {
+    cost.pass_s += seconds_since(start);
+    ++cost.passes;
+  }
+};
 
 }  // namespace
 
-Inference::Inference(const Config& config, kernels::Device& device, dist::Mesh& mesh)
-    : base_(config.model.base.empty() ? nullptr : std::make_unique<BaseFile>(config.model.base)),
+Inference::Inference(const Config& config, kernels::Device& device, dist::Mesh& mesh, Index held_bytes)
+    : config_(config),
+      base_(config.model.base.empty() ? nullptr : std::make_unique<BaseFile>(config.model.base)),
       context_(make_context(config, device, mesh)),
-      plan_(plan_of(config)) {
+      held_(held_bytes) {
   const int stage = mesh.point().pipeline, stages = mesh.extents().pipeline;
-  parameters_ = std::make_unique<Parameters>(context_, plan_, tensors_of_part(context_.shape, stage, stages), base_.get(),
-                                             config.adapter.seed);
-  part_ = std::make_unique<ModelPart>(context_, *parameters_, plan_, stage, stages);
-  if (!config.adapter.init.empty())
-    load_adapters(config.adapter.init, context_, *parameters_, base_ ? base_->digest().hex() : "", config.model.base);
+  parameters_ = std::make_unique<Parameters>(context_, TrainingPlan{}, tensors_of_part(context_.shape, stage, stages),
+                                             base_.get(), config.adapter.seed);
+  part_ = std::make_unique<ModelPart>(context_, *parameters_, TrainingPlan{}, stage, stages);
+  if (config.adapter.init.empty()) return;
+  attach(make_plan(config));
+  load_adapters(config.adapter.init, context_, *parameters_, base_of_adapters());
+}
+
+AdapterBase Inference::base_of_adapters() const { return {base_ ? base_->digest().hex() : "", config_.model.base}; }
+
+// Room for these pairs on the device, where layers find them.
+void Inference::attach(const TrainingPlan& plan) {
+  if (plan.adapters == attached_) return;
+  parameters_->replace_adapters(plan);
+  part_->attach_adapters(*parameters_);
+  attached_ = plan.adapters;
+}
+
+void Inference::use_adapter(const std::string& path) {
+  context_.skips_adapters = path.empty();
+  if (path.empty() || path == in_use_) return;
+  const HeldAdapter* found = held_.find(path);
+  const HeldAdapter& adapter = found ? *found : read(path);
+  const Clock::time_point start = Clock::now();
+  attach(adapter.plan);
+  if (!adapter.values.empty())
+    kernels::upload(context_.device, kernels::view(adapter.values.data(), 1, std::ssize(adapter.values)),
+                    parameters_->replicated().values());
+  context_.device.synchronize();
+  cost_.switch_s += seconds_since(start);
+  ++cost_.switches;
+  in_use_ = path;
+}
+
+const HeldAdapter& Inference::read(const std::string& path) {
+  const Clock::time_point start = Clock::now();
+  in_use_.clear();
+  Config config = config_;
+  config.adapter.init = path;
+  HeldAdapter adapter{path, make_plan(config), {}};
+  attach(adapter.plan);  // which decides where each pair's values lie
+  ReplicatedGroup& group = parameters_->replicated();
+  held_.make_room(path, held_bytes(adapter.plan, group.count()));
+  adapter.values.resize(static_cast<std::size_t>(group.count()));
+  const TakeAdapter take = [&](const AdapterSpec& spec, Side side, const std::function<void(Matrix)>& read_to) {
+    const auto& entry = group.entries()[static_cast<std::size_t>(
+        side == Side::a ? parameters_->adapter_a(spec) : parameters_->adapter_b(spec))];
+    read_to(kernels::view(adapter.values.data() + entry.offset, entry.rows, entry.cols));
+  };
+  // Each rank for itself: data ranks may be at different adapters.
+  kernels::Place& place = context_.device.profile().place();
+  read_adapters(path, shape(), parameters_->adapters(), base_of_adapters(),
+                [&](const CheckpointReader& reader) { reader.verify([&] { place.beat(); }); }, take);
+  cost_.read_s += seconds_since(start);
+  ++cost_.read;
+  return held_.add(std::move(adapter));
 }
 
 void Inference::reserve(Index sequences, Index capacity) {
@@ -102,6 +164,7 @@ std::vector<float> Inference::on_every_stage(Tensor made, Index rows, Index cols
 // The logits of rows [first_row, first_row + rows).
 std::vector<float> Inference::run(const Microbatch& microbatch, Index first_row, Index rows) {
   kernels::Device& device = context_.device;
+  const PassTimer timer{cost_};
   const Activation x = through_blocks(microbatch);
   Tensor logits;
   if (context_.mesh.last_stage()) {
@@ -124,6 +187,7 @@ std::vector<float> Inference::losses(const Rows& rows, Index length) {
   microbatch.training = false;
   microbatch.ids = ids.view();
   microbatch.labels = labels.view();
+  const PassTimer timer{cost_};
   const Activation x = through_blocks(microbatch);
   Tensor made;
   if (context_.mesh.last_stage()) made = part_->head().losses(x, microbatch);

@@ -1,5 +1,7 @@
 #include "core/initial_adapters.hpp"
 
+#include <cstring>
+
 #include "core/adapter_file.hpp"
 #include "core/host_copy.hpp"
 
@@ -11,13 +13,16 @@ using kernels::fail;
 using kernels::Failure;
 using kernels::text;
 
-void load_foreign(const std::string& path, const Context& context, Parameters& parameters) {
-  ReplicatedGroup& group = parameters.replicated();
-  for (const AdapterPair& pair : read_adapter(path, context.shape))
-    for (const AdapterSpec& spec : parameters.adapters()) {
+void read_foreign(const std::string& path, const ModelShape& shape, const std::vector<AdapterSpec>& wanted,
+                  const TakeAdapter& take) {
+  for (const AdapterPair& pair : read_adapter(path, shape))
+    for (const AdapterSpec& spec : wanted) {
       if (spec.layer != pair.layer || spec.target != pair.target) continue;
-      kernels::upload(context.device, kernels::view(pair.a.data(), pair.rank, pair.in), group.value(parameters.adapter_a(spec)));
-      kernels::upload(context.device, kernels::view(pair.b.data(), pair.out, pair.rank), group.value(parameters.adapter_b(spec)));
+      const auto copy = [](const std::vector<float>& values) {
+        return [&values](Matrix to) { std::memcpy(to.data, values.data(), values.size() * sizeof(float)); };
+      };
+      take(spec, Side::a, copy(pair.a));
+      take(spec, Side::b, copy(pair.b));
     }
 }
 
@@ -28,24 +33,34 @@ void verify_once(const CheckpointReader& reader, dist::Mesh& mesh, kernels::Plac
   mesh.world().barrier();
 }
 
-void load_adapters(const std::string& path, const Context& context, Parameters& parameters, const std::string& base_digest,
-                   const std::string& base) {
-  if (is_foreign_adapter(path)) return load_foreign(path, context, parameters);
+void read_adapters(const std::string& path, const ModelShape& shape, const std::vector<AdapterSpec>& wanted,
+                   const AdapterBase& base, const std::function<void(const CheckpointReader&)>& verify,
+                   const TakeAdapter& take) {
+  if (is_foreign_adapter(path)) return read_foreign(path, shape, wanted, take);
   const CheckpointReader reader(path);
-  verify_once(reader, context.mesh, context.device.profile().place());
-  if (reader.info().base_digest != base_digest) {
+  verify(reader);
+  if (reader.info().base_digest != base.digest) {
     fail(Failure::configuration, text(path, ": base_digest: found ", reader.info().base_digest, ", expected ",
-                                      base_digest, " of ", base));
+                                      base.digest, " of ", base.name));
   }
-  ReplicatedGroup& group = parameters.replicated();
-  const auto read = [&](const std::string& name, Index rows, Index cols, Matrix to) {
-    fill_from_host(context.device, to,
-                   [&](Matrix host) { reader.read(name, AxisCut::whole(rows), AxisCut::whole(cols), host); });
+  for (const AdapterSpec& spec : wanted) {
+    const auto read = [&](const std::string& name, Index rows, Index cols) {
+      return [&, name, rows, cols](Matrix to) { reader.read(name, AxisCut::whole(rows), AxisCut::whole(cols), to); };
+    };
+    take(spec, Side::a, read(spec.a_name(), spec.rank, spec.in));
+    take(spec, Side::b, read(spec.b_name(), spec.out, spec.rank));
+  }
+}
+
+void load_adapters(const std::string& path, const Context& context, Parameters& parameters, const AdapterBase& base) {
+  const auto verify = [&](const CheckpointReader& reader) {
+    verify_once(reader, context.mesh, context.device.profile().place());
   };
-  for (const AdapterSpec& spec : parameters.adapters()) {
-    read(spec.a_name(), spec.rank, spec.in, group.value(parameters.adapter_a(spec)));
-    read(spec.b_name(), spec.out, spec.rank, group.value(parameters.adapter_b(spec)));
-  }
+  const TakeAdapter take = [&](const AdapterSpec& spec, Side side, const std::function<void(Matrix)>& read) {
+    const int entry = side == Side::a ? parameters.adapter_a(spec) : parameters.adapter_b(spec);
+    fill_from_host(context.device, parameters.replicated().value(entry), read);
+  };
+  read_adapters(path, context.shape, parameters.adapters(), base, verify, take);
 }
 
 }  // namespace lorashard::core

@@ -17,6 +17,7 @@ Linear::Linear(const Context& context, Parameters& parameters, Kind kind, Index 
     : context_(context),
       name_(name),
       kind_(kind),
+      layer_(layer),
       made_(name.find(".mlp.") != name.npos ? ActivationKind::mlp : ActivationKind::attention) {
   const TensorInfo& weight = parameters.info(name + ".weight");
   out_ = weight.row_cut(context.tensor_rank(), context.tensor_size());
@@ -32,8 +33,15 @@ Linear::Linear(const Context& context, Parameters& parameters, Kind kind, Index 
     bias_trains_ = parameters.trains(name + ".bias");
     bias_gradient_ = parameters.gradient(name + ".bias");
   }
+  attach_adapters(parameters);
+}
+
+void Linear::attach_adapters(Parameters& parameters) {
+  pairs_.clear();
+  rank_sum_ = 0;
+  pairs_cover_ = false;
   for (const AdapterSpec& spec : parameters.adapters()) {
-    if (spec.layer == layer && spec.linear() == name) attach(spec, parameters);
+    if (spec.layer == layer_ && spec.linear() == name_) attach(spec, parameters);
   }
   if (pairs_.empty()) return;
   Index covered = 0;
@@ -44,7 +52,8 @@ Linear::Linear(const Context& context, Parameters& parameters, Kind kind, Index 
   const int first = parameters.adapter_a(pairs_.front().spec), count = static_cast<int>(pairs_.size());
   const dist::Run own = in_.segment(0);
   a_ = group.stacked_value(first, count).col_range(own.global.value, own.count);
-  da_ = group.stacked_gradient(first, count).col_range(own.global.value, own.count);
+  da_ = group.stacked_gradient(first, count);
+  if (!da_.empty()) da_ = da_.col_range(own.global.value, own.count);
 }
 
 void Linear::attach(const AdapterSpec& spec, Parameters& parameters) {

@@ -32,6 +32,9 @@ class Linear {
   // `name`: "layers.3.attention.qkv". The parameters must outlive it.
   Linear(const Context& context, Parameters& parameters, Kind kind, Index layer, const std::string& name);
 
+  // Takes the pairs that the parameters have now. The constructor does; call it again after Parameters::replace_adapters().
+  void attach_adapters(Parameters& parameters);
+
   bool trains() const { return !pairs_.empty() || dense_ || bias_trains_; }
   // True when a gradient needs the layer's input.
   bool needs_input() const { return !pairs_.empty() || dense_; }
@@ -106,6 +109,7 @@ class Linear {
   const Context& context_;
   std::string name_;
   Kind kind_;
+  Index layer_;
   ActivationKind made_;           // what a column layer makes
   dist::AxisCut out_, in_;        // of the weight
   const kernels::Weight* frozen_ = nullptr;

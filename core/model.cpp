@@ -75,6 +75,10 @@ Activation ModelPart::run_blocks(Activation x, const Microbatch& microbatch, Sav
   return x;
 }
 
+void ModelPart::attach_adapters(Parameters& parameters) {
+  for (Block& block : blocks_) block.attach_adapters(parameters);
+}
+
 Activation ModelPart::forward(Activation x, const Microbatch& microbatch, Saved* saved, Matrix loss_total) const {
   x = run_blocks(std::move(x), microbatch, saved);
   if (!head_) return x;

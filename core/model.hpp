@@ -37,6 +37,8 @@ class ModelPart {
   Activation forward(Activation x, const Microbatch& microbatch, Saved* saved, Matrix loss_total) const;
   // The part of forward before the head: `x` as there.
   Activation run_blocks(Activation x, const Microbatch& microbatch, Saved* saved) const;
+  // Takes the pairs that the parameters have now, for forward passes alone.
+  void attach_adapters(Parameters& parameters);
   const Head& head() const { return *head_; }  // of the last part
   Index first_layer() const { return first_layer_; }
   Index layer_count() const { return static_cast<Index>(blocks_.size()); }

@@ -89,6 +89,19 @@ void Parameters::add_adapters(const TrainingPlan& plan, const std::vector<Tensor
   }
 }
 
+void Parameters::replace_adapters(const TrainingPlan& plan) {
+  std::vector<TensorInfo> here;
+  for (const auto& [name, place] : places_) {
+    if (trains(name)) fail(Failure::other, text("adapters were replaced beside ", name, ", which trains itself"));
+    here.push_back(place.info);
+  }
+  replicated_ = {};
+  adapter_numbers_.clear();
+  adapters_.clear();
+  add_adapters(plan, here);
+  replicated_.allocate_values(context_.device, Category::adapter);
+}
+
 void Parameters::add_place(const TrainingPlan& plan, const TensorInfo& info) {
   Place& place = places_[info.name];
   place.info = info;

@@ -38,6 +38,10 @@ class Parameters {
   int adapter_a(const AdapterSpec& spec) const { return adapter_numbers_.at(spec.a_name()); }
   int adapter_b(const AdapterSpec& spec) const { return adapter_numbers_.at(spec.b_name()); }
 
+  // Other pairs in place of those that are there, their values yet to be written, and nothing for a backward pass. For a model
+  // that only runs forward: throws Failure::other when a tensor trains itself. Linear layers then attach anew.
+  void replace_adapters(const TrainingPlan& plan);
+
   ReplicatedGroup& replicated() { return replicated_; }
   std::vector<DenseParameter>& dense() { return dense_; }
   const std::vector<AdapterSpec>& adapters() const { return adapters_; }  // of this rank's layers

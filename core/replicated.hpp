@@ -23,10 +23,12 @@ class ReplicatedGroup {
   // Before allocate(): appends a tensor, returns its number. Numbers follow each other in memory.
   int add(const std::string& name, Index rows, Index cols, bool decay, Index layer);
   void allocate(kernels::Device& device, Category values);
+  // The same for a model that only runs forward: gradients and moments stay empty.
+  void allocate_values(kernels::Device& device, Category values);
 
   const std::vector<Entry>& entries() const { return entries_; }
   Index count() const { return count_; }
-  // (rows, cols) of one entry.
+  // (rows, cols) of one entry; empty where there is none.
   Matrix value(int entry) { return slice(values_, entry); }
   Matrix gradient(int entry) { return slice(gradients_, entry); }
   Matrix first_moment(int entry) { return slice(first_, entry); }

@@ -202,7 +202,7 @@ void Trainer::load(const std::string& path) {
 
 void Trainer::State::load_initial_adapters() {
   if (config.adapter.init.empty() || config.adapter.method == Method::full || context.device.meta()) return;
-  load_adapters(config.adapter.init, context, parameters, base_digest, config.model.base);
+  load_adapters(config.adapter.init, context, parameters, {base_digest, config.model.base});
 }
 
 void Trainer::export_base(const std::string& path) const {

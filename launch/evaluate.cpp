@@ -52,6 +52,8 @@ const Syntax& evaluate_syntax() {
           "With a job: loss and perplexity of data.valid under its base and adapter. With outputs: scores generated texts\n"
           "against what people wrote, as the E2E challenge's own scripts do: BLEU, NIST, ROUGE-L and CIDEr.",
       .options = {{"adapter", "path", "a checkpoint, a PEFT directory or a loralib file; otherwise adapter.init"},
+                  {"adapters", "file", "adapters that take turns, a path a line, - for the base alone"},
+                  {"adapter-memory", "MiB", "in which adapters wait for their turn, on each rank (1024)"},
                   {"losses", "file", "gets one JSON object for each row: its loss, perplexity and scored tokens"},
                   {"outputs", "file", "one text a line, in the order in which the prompts first appear"},
                   {"references", "file", "prompt||completion lines; all lines of a prompt are its references"},

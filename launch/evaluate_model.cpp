@@ -7,6 +7,7 @@
 #include "core/inference.hpp"
 #include "core/text_file.hpp"
 #include "launch/job.hpp"
+#include "launch/prompts.hpp"
 #include "launch/together.hpp"
 #include "launch/units.hpp"
 
@@ -62,30 +63,52 @@ RowSums gathered(RowSums mine, const dist::Mesh& mesh) {
   return mine;
 }
 
+// Under one adapter: its path, empty for what the job has anyway.
+struct Evaluated {
+  std::string adapter;
+  RowSums sums;
+};
+std::string shown(const std::string& adapter) { return adapter.empty() ? "-" : adapter; }
+
 // One JSON object a row of data.valid, in file order.
-std::string lines_of(const RowSums& sums) {
+std::string lines_of(const Evaluated& evaluated, bool named) {
+  const RowSums& sums = evaluated.sums;
   std::string lines;
   for (std::size_t row = 0; row < sums.losses.size(); ++row) {
     const double scored = sums.scored[row], loss = scored > 0 ? sums.losses[row] / scored : 0;
-    lines += boost::json::serialize(boost::json::object{
-                 {"row", row}, {"loss", loss}, {"perplexity", std::exp(loss)}, {"scored", static_cast<std::int64_t>(scored)}}) +
-             "\n";
+    boost::json::object line{{"row", row}, {"loss", loss}, {"perplexity", std::exp(loss)}, {"scored", static_cast<std::int64_t>(scored)}};
+    if (named) line["adapter"] = shown(evaluated.adapter);
+    lines += boost::json::serialize(line) + "\n";
   }
   return lines;
 }
 
+boost::json::object figures_of(const RowSums& sums) {
+  return {{"loss", sums.loss()},
+          {"perplexity", std::exp(sums.loss())},
+          {"scored", static_cast<std::int64_t>(RowSums::total(sums.scored))},
+          {"rows", sums.losses.size()}};
+}
+
 std::string page_of(const RowSums& sums, bool json) {
-  const double loss = sums.loss(), scored = RowSums::total(sums.scored);
-  if (json)
-    return boost::json::serialize(boost::json::object{{"loss", loss},
-                                                      {"perplexity", std::exp(loss)},
-                                                      {"scored", static_cast<std::int64_t>(scored)},
-                                                      {"rows", sums.losses.size()}}) +
-           "\n";
-  return table_text({{"loss", fixed_text(loss, 6)},
-                     {"perplexity", fixed_text(std::exp(loss), 4)},
-                     {"scored tokens", count_text(static_cast<Index>(scored))},
+  if (json) return boost::json::serialize(figures_of(sums)) + "\n";
+  return table_text({{"loss", fixed_text(sums.loss(), 6)},
+                     {"perplexity", fixed_text(std::exp(sums.loss()), 4)},
+                     {"scored tokens", count_text(static_cast<Index>(RowSums::total(sums.scored)))},
                      {"rows", count_text(std::ssize(sums.losses))}});
+}
+
+// A line for each adapter, in the order of their list.
+std::string page_of(const std::vector<Evaluated>& all, bool json) {
+  boost::json::array objects;
+  std::vector<std::vector<std::string>> rows{{"adapter", "loss", "perplexity"}};
+  for (const auto& [adapter, sums] : all) {
+    boost::json::object object = figures_of(sums);
+    object["adapter"] = shown(adapter);
+    objects.push_back(std::move(object));
+    rows.push_back({shown(adapter), fixed_text(sums.loss(), 6), fixed_text(std::exp(sums.loss()), 4)});
+  }
+  return json ? boost::json::serialize(objects) + "\n" : table_text(rows);
 }
 
 }  // namespace
@@ -106,6 +129,11 @@ int evaluate_model(dist::Runtime& runtime, const Arguments& arguments) {
   const core::Config given = arguments.config();
   if (given.data.valid.empty())
     fail(Failure::configuration, "data.valid: missing, expected the token file to evaluate (or --outputs and --references)");
+  const bool several = arguments.has("adapters");
+  if (several && arguments.has("adapter"))
+    fail(Failure::configuration, "command line: found --adapter and --adapters, expected one of them");
+  const std::vector<std::string> adapters = several ? read_adapter_list(arguments.value("adapters")) : std::vector<std::string>{""};
+  const Index held_bytes = adapter_memory(arguments);
   const Index together = core::microbatch_of(given.train, 1);
   const Job job = make_job(forward_only(given, arguments.value("adapter"), runtime.size()), runtime.size());
   const std::unique_ptr<kernels::Device> device = make_device(job, runtime);
@@ -115,11 +143,19 @@ int evaluate_model(dist::Runtime& runtime, const Arguments& arguments) {
     fail(Failure::configuration, text(given.data.valid, ": vocab: found ", data.vocab(),
                                       " token ids, expected at most the model's ", job.config.model.shape.vocab));
   verify_base(job.config, mesh.world(), runtime.place());
-  core::Inference model(job.config, *device, mesh);
-  const RowSums sums = gathered(sums_of(model, data, together, mesh), mesh);
+  core::Inference model(job.config, *device, mesh, held_bytes);
+  std::vector<Evaluated> all;
+  for (const std::string& adapter : adapters) {
+    if (several) model.use_adapter(adapter);
+    all.push_back({adapter, gathered(sums_of(model, data, together, mesh), mesh)});
+  }
   on_first_rank(mesh.world(), [&] {
-    if (arguments.has("losses")) core::write_whole(arguments.value("losses"), lines_of(sums));
-    std::fputs(page_of(sums, arguments.has("json")).c_str(), stdout);
+    std::string lines;
+    for (const Evaluated& one : all) lines += lines_of(one, several);
+    if (arguments.has("losses")) core::write_whole(arguments.value("losses"), lines);
+    const bool json = arguments.has("json");
+    std::fputs((several ? page_of(all, json) : page_of(all.front().sums, json)).c_str(), stdout);
+    if (several) std::fputs(switching_text(model).c_str(), stderr);
     return 0.0;
   });
   return 0;

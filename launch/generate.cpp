@@ -10,6 +10,7 @@
 #include "core/tokenizer.hpp"
 #include "launch/evaluate_model.hpp"
 #include "launch/option_numbers.hpp"
+#include "launch/prompts.hpp"
 #include "launch/subcommands.hpp"
 #include "launch/together.hpp"
 
@@ -34,21 +35,6 @@ double real(const Arguments& arguments, const char* option, double otherwise, do
   return *value;
 }
 
-// What a shell can hardly say: \n, \t and \\.
-std::string unescaped(const std::string& written) {
-  std::string plain;
-  for (std::size_t i = 0; i < written.size(); ++i) {
-    const char next = written[i] == '\\' && i + 1 < written.size() ? written[i + 1] : '\0';
-    if (next != 'n' && next != 't' && next != '\\') {
-      plain += written[i];
-      continue;
-    }
-    plain += next == 'n' ? '\n' : next == 't' ? '\t' : '\\';
-    ++i;
-  }
-  return plain;
-}
-
 core::SamplingOptions options_of(const Arguments& arguments) {
   constexpr double kLarge = 1e6;
   core::SamplingOptions options;
@@ -66,29 +52,6 @@ core::SamplingOptions options_of(const Arguments& arguments) {
   if (options.beams > 1 && options.temperature > 0)
     fail(Failure::configuration, "command line: --temperature: found with --beams, expected one of them");
   return options;
-}
-
-std::vector<std::string> prompts_of(const Arguments& arguments) {
-  if (arguments.has("prompt") == arguments.has("prompts"))
-    fail(Failure::configuration, "command line: found --prompt and --prompts both or neither, expected one of them");
-  if (arguments.has("prompt")) return {unescaped(arguments.value("prompt"))};
-  std::vector<std::string> prompts;
-  core::LineReader lines(arguments.value("prompts"));
-  for (std::string line; lines.next(line);) {
-    const std::size_t bars = line.find("||");  // a file of prompt||completion lines will do
-    prompts.push_back(bars == line.npos ? line : line.substr(0, bars));
-    while (bars != line.npos && prompts.back().ends_with(' ')) prompts.back().pop_back();
-  }
-  if (prompts.empty()) fail(Failure::configuration, text(arguments.value("prompts"), ": found no prompt, expected one a line"));
-  return prompts;
-}
-
-// One after the other, where several lines ask for the same thing (prompt||completion files list it for each reference).
-std::vector<std::string> without_repetitions(const std::vector<std::string>& prompts) {
-  std::vector<std::string> once;
-  for (const std::string& prompt : prompts)
-    if (std::find(once.begin(), once.end(), prompt) == once.end()) once.push_back(prompt);
-  return once;
 }
 
 // One line of a file of completions.
@@ -179,6 +142,8 @@ const Syntax& generate_syntax() {
                   {"prompt", "text", "one prompt; \\n and \\t are understood"},
                   {"prompts", "file", "one prompt a line, or the prompts of prompt||completion lines, each once"},
                   {"adapter", "path", "a checkpoint, a PEFT directory or a loralib file; otherwise adapter.init"},
+                  {"adapters", "file", "the adapter of each prompt, a path a line, - for the base alone"},
+                  {"adapter-memory", "MiB", "in which adapters wait for their turn, on each rank (1024)"},
                   {"to", "file", "one completion a line, blanks for ends of lines; otherwise they are printed"},
                   {"tokens", "n", "most tokens of a completion (100)"},
                   {"together", "n", "prompts completed at a time (8)"},
@@ -198,7 +163,8 @@ int generate(dist::Runtime& runtime, int argc, char** argv) {
   const Arguments arguments(generate_syntax(), argc, argv);
   const core::SamplingOptions options = options_of(arguments);
   const Index together = whole_option(arguments, "together", 8, 1);
-  const std::vector<std::string> prompts = without_repetitions(prompts_of(arguments));
+  const std::vector<Prompt> prompts = prompts_of(arguments);
+  const Index held_bytes = adapter_memory(arguments);
   const auto tokenizer = arguments.has("vocab") ? core::make_tokenizer(arguments.value("vocab")) : core::make_byte_tokenizer();
   core::Config config = forward_only(arguments.config(), arguments.value("adapter"), runtime.size());
   config.data.length = 0;  // no rows are read
@@ -208,7 +174,7 @@ int generate(dist::Runtime& runtime, int argc, char** argv) {
                                       " tokens, expected at most the model's ", job.config.model.shape.vocab));
   const std::unique_ptr<kernels::Device> device = make_device(job, runtime);
   dist::Mesh mesh = runtime.make_mesh(*device, job.extents);
-  core::Inference model(job.config, *device, mesh);
+  core::Inference model(job.config, *device, mesh, held_bytes);
 
   const bool first = mesh.rank() == 0, printed = !arguments.has("to");
   const bool stream = first && printed && prompts.size() == 1 && options.beams == 1;
@@ -216,13 +182,21 @@ int generate(dist::Runtime& runtime, int argc, char** argv) {
   std::vector<core::Generator::Prompt> own;
   std::vector<Completion> completions;
   for (std::size_t i = static_cast<std::size_t>(mesh.point().data); i < prompts.size(); i += static_cast<std::size_t>(parts)) {
-    own.push_back({ids_of(*tokenizer, prompts[i]), static_cast<Index>(i)});
+    own.push_back({ids_of(*tokenizer, prompts[i].text), static_cast<Index>(i)});
     completions.emplace_back(*tokenizer, own.back().tokens, options.stop, stream);
   }
   core::Generator generator(model, options, tokenizer->end_of_text());
-  generator.complete(own, together, [&](Index i, const std::vector<std::int32_t>& tokens) {
-    return completions[static_cast<std::size_t>(i)].add(tokens.back());
-  });
+  const auto adapter_of = [&](std::size_t i) -> const std::string& { return prompts[static_cast<std::size_t>(own[i].number)].adapter; };
+  // In the order given: neighbours with the same adapter share passes.
+  for (std::size_t first = 0, end; first < own.size(); first = end) {
+    for (end = first + 1; end < own.size() && adapter_of(end) == adapter_of(first);) ++end;
+    if (arguments.has("adapters")) model.use_adapter(adapter_of(first));
+    const std::vector<core::Generator::Prompt> alike(own.begin() + static_cast<std::ptrdiff_t>(first),
+                                                     own.begin() + static_cast<std::ptrdiff_t>(end));
+    generator.complete(alike, together, [&](Index i, const std::vector<std::int32_t>& tokens) {
+      return completions[first + static_cast<std::size_t>(i)].add(tokens.back());
+    });
+  }
   std::vector<std::string> mine;
   for (Completion& completion : completions) mine.push_back(completion.finish());
   const std::vector<std::string> all = gathered(mesh, mine, static_cast<Index>(prompts.size()));
@@ -235,6 +209,7 @@ int generate(dist::Runtime& runtime, int argc, char** argv) {
       std::puts(all.front().c_str());
     else if (!stream)
       std::fputs(lines.c_str(), stdout);
+    if (arguments.has("adapters")) std::fputs(switching_text(model).c_str(), stderr);
     return 0.0;
   });
   return 0;

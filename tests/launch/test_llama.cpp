@@ -206,6 +206,41 @@ TEST_F(Stories, AnAdapterBesideMergedAndExported) {
   EXPECT_LT(expected, 0.8 * loss(""));
   EXPECT_NEAR(loss("--adapter peft --mesh.tensor 2", 4), expected, 1e-5 * expected);
   EXPECT_NEAR(loss("--model.base merged.h5 --mesh.pipeline 2", 2), expected, 1e-5 * expected);
+
+  // Several in one job: each prompt, and each pass over the rows, with the adapter that its line names.
+  write_file(at("three.txt"), "food : dish 1\nfood : dish 2\nfood : dish 3\n");
+  write_file(at("list.txt"), "run/adapter.h5\n -\npeft \n");
+  const std::string three = "--prompts three.txt --tokens 12 ";
+  const auto line = [](const std::string& lines, int number) {
+    std::istringstream in(lines);
+    std::string one;
+    for (int i = 0; i <= number; ++i) std::getline(in, one);
+    return one + "\n";
+  };
+  const std::string adapted = generate(three + "--adapter run/adapter.h5"), bare = generate(three);
+  EXPECT_NE(line(adapted, 1), line(bare, 1));
+  for (int count : {1, 2})
+    EXPECT_EQ(generate(three + "--adapters list.txt", count), line(adapted, 0) + line(bare, 1) + line(adapted, 2)) << count;
+  const json::array page = json::parse(expect_done("evaluate --config job.ini --data.valid rows.h5 --data.length 48 --json "
+                                                   "--losses each.jsonl --adapters list.txt")).as_array();
+  ASSERT_EQ(page.size(), 3u);
+  EXPECT_EQ(page[0].at("loss").to_number<double>(), expected);
+  EXPECT_EQ(page[1].at("adapter").as_string(), "-");
+  EXPECT_EQ(page[1].at("loss").to_number<double>(), loss(""));
+  EXPECT_NEAR(page[2].at("loss").to_number<double>(), expected, 1e-5 * expected);
+
+  const auto refused = [&](const std::string& more, const std::string& message) {
+    const Outcome outcome = call("generate --config job.ini --vocab " + model_ + "/tok512.bin " + three + more);
+    EXPECT_EQ(outcome.code, 2) << outcome.err;
+    EXPECT_EQ(outcome.out, "");
+    EXPECT_THAT(outcome.err, testing::HasSubstr(message));
+  };
+  write_file(at("two.txt"), "peft\n-\n");
+  write_file(at("nowhere.txt"), "peft\n-\nrun/adaptor.h5\n");
+  refused("--adapters two.txt", "two.txt: found 2 lines, expected 3, one for each prompt");
+  refused("--adapters nowhere.txt", "nowhere.txt:3: found 'run/adaptor.h5', expected the path of an adapter");
+  refused("--adapters list.txt --adapter peft", "found --adapter and --adapters, expected one of them");
+  refused("--adapter-memory 4", "--adapter-memory: found without --adapters");
 }
 
 }  // namespace
