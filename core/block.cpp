@@ -84,6 +84,7 @@ Block::Keep Block::what_to_keep() const {
   keep.x = needs_.norm1_output;
   keep.h = qkv_.needs_input() && !(selective && keep.x);
   keep.attention = needs_.qkv_output;
+  keep.raw_heads = keep.attention && q_norm_ && selective;
   keep.attended = needs_.qkv_output || o_.needs_input();
   keep.x2 = needs_.norm2_output;
   keep.h2 = up_.needs_input() && !(selective && keep.x2);
@@ -113,6 +114,14 @@ void Block::prepare_heads(Matrix qkv, const Microbatch& microbatch, BlockSaved* 
     k_norm_->forward(k, k, saved ? &saved->statistics_k : nullptr);
   }
   if (positions_) positions_->turn(qk, microbatch, false);
+}
+
+// Queries and keys as they were before their norm, which is made again: one copy for both instead of two.
+void Block::restore_raw_heads(Matrix qkv, BlockSaved& saved) const {
+  kernels::copy(context_.device, saved.qk, queries_and_keys(qkv));
+  saved.qk.reset();
+  saved.statistics_q.reset();
+  saved.statistics_k.reset();
 }
 
 void Block::backward_through_heads(Matrix dqkv, const Microbatch& microbatch, BlockSaved& saved) const {
@@ -162,6 +171,7 @@ Activation Block::attention_branch(const Activation& x, const Microbatch& microb
   h.data.reset();
   prepare_heads(qkv.data, microbatch, keep.attention ? saved : nullptr);
   Activation attended = attend(qkv, microbatch, keep.attention ? &saved->log_sum : nullptr);
+  if (keep.raw_heads) restore_raw_heads(qkv.data, *saved);
   if (keep.attention) saved->qkv = std::move(qkv);
   qkv.data.reset();
   Activation x2 = o_.forward(attended, x, microbatch, o_.needs_input() && saved ? &saved->u_o : nullptr);
@@ -256,6 +266,10 @@ void Block::backward_mlp(Activation& dy, const Microbatch& microbatch, BlockSave
 void Block::backward_attention(Activation& dy, const Microbatch& microbatch, BlockSaved& saved) const {
   Activation d = o_.backward({saved.attended, saved.u_o, dy, needs_.qkv_output}, microbatch);
   if (!needs_.qkv_output) return;
+  if (q_norm_ && saved.qk.none()) {
+    const WorkScope work(context_.device.profile(), kernels::kAgain);
+    prepare_heads(saved.qkv.data, microbatch, &saved);
+  }
   const auto shape = attention_shape(microbatch);
   Activation dqkv{Tensor(context_.device, ActivationKind::gradient, context_.activation, saved.qkv.data.rows(),
                          saved.qkv.data.cols()),

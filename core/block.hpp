@@ -24,7 +24,7 @@ struct BlockSaved {
   Tensor statistics1;
   Activation h;              // norm1's output
   Tensor u_qkv;
-  Activation qkv;            // (M, (H + 2 G) D / t), as attention reads it
+  Activation qkv;            // (M, (H + 2 G) D / t), as attention reads it; or before its norm, if that is made again
   Tensor qk;                 // (M, (H + G) D / t), before its norm
   Tensor statistics_q, statistics_k;
   Activation attended;       // (M, H D / t)
@@ -64,7 +64,8 @@ class Block {
          up_output = false, down_output = false;
   };
   struct Keep {
-    bool x = false, h = false, attention = false, attended = false, x2 = false, h2 = false, up = false, active = false;
+    bool x = false, h = false, attention = false, raw_heads = false, attended = false, x2 = false, h2 = false,
+         up = false, active = false;
   };
   Keep what_to_keep() const;
   Activation attention_branch(const Activation& x, const Microbatch& microbatch, BlockSaved* saved, const Keep& keep) const;
@@ -73,6 +74,7 @@ class Block {
   void forward_again(const Microbatch& microbatch, BlockSaved& saved) const;
   Activation norm_again(const Norm& norm, const Activation& x, const Microbatch& microbatch) const;
   void prepare_heads(Matrix qkv, const Microbatch& microbatch, BlockSaved* saved) const;
+  void restore_raw_heads(Matrix qkv, BlockSaved& saved) const;
   void backward_through_heads(Matrix dqkv, const Microbatch& microbatch, BlockSaved& saved) const;
   void activate(const Activation& up, Activation& active) const;
   void backward_mlp(Activation& dy, const Microbatch& microbatch, BlockSaved& saved) const;

@@ -22,10 +22,14 @@ constexpr Index s = 64, b = 2, h = 128, a = 4, kVocab = 101, kRank = 8;
 constexpr Index kNorms = 2 * 2 * 4 * s * b;  // mean and 1 / deviation of both norms, fp32
 constexpr Index kLogSums = 4 * a * s * b;    // one fp32 a head and token
 
+// Of Qwen 3: heads of their own size, norms of queries and keys, a gated feed-forward part.
+constexpr Index g = 2, d = 48, F = 96;
+
 struct Job {
   Method method = Method::full;
   Recompute recompute = Recompute::none;
   int tensor = 1;
+  bool qwen = false;
 };
 
 class KeptByALayer : public testing::Test {
@@ -41,6 +45,13 @@ class KeptByALayer : public testing::Test {
     config.model.shape.heads = a;
     config.model.shape.vocab = kVocab;
     config.model.shape.context = s;
+    if (job.qwen) {
+      config.model.shape.family = "llama";
+      config.model.shape.kv_heads = g;
+      config.model.shape.own_head_size = d;
+      config.model.shape.ffn = F;
+      config.model.shape.qk_norm = true;
+    }
     config.adapter.method = job.method;
     config.adapter.rank = kRank;
     config.train.batch = b;
@@ -73,6 +84,16 @@ TEST_F(KeptByALayer, FullRecomputationKeepsTheInput) {
 // Norms' results and GELU's are made again from their inputs.
 TEST_F(KeptByALayer, SelectiveRecomputationKeepsNoNormAndNoGelu) {
   EXPECT_EQ(bytes({Method::full, Recompute::selective, 1}), (34 - 2 - 2 - 2 - 8) * s * b * h + kNorms + kLogSums);
+}
+
+// Queries and keys are kept before their norm, and normed; when the norm is made again, only before. One fp32
+// statistic of each norm.
+TEST_F(KeptByALayer, NormsOfQueriesAndKeysAreMadeAgainToo) {
+  const Index before_norms = 2 * s * b * (a + g) * d, statistics = 4 * s * b * (a + g);
+  const Index both = 2 * s * b * (2 * h + (a + 2 * g) * d + a * d + 2 * F) + 2 * 4 * s * b + kLogSums;
+  EXPECT_EQ(bytes({Method::full, Recompute::selective, 1, true}), both);
+  EXPECT_EQ(bytes({Method::full, Recompute::none, 1, true}),
+            both + before_norms + statistics + 2 * s * b * (2 * h + F));
 }
 
 // LoRA on q and v: no gradient of a frozen weight is asked for, so the inputs of up and down are not kept; A's results
