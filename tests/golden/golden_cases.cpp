@@ -21,20 +21,6 @@ core::LearningRate schedule_of(const std::string& name) {
   return name == "constant" ? core::LearningRate::constant : core::LearningRate::linear;
 }
 
-Target target_of(oracle::Where where) {
-  switch (where) {
-    case oracle::Where::q: return Target::q;
-    case oracle::Where::k: return Target::k;
-    case oracle::Where::v: return Target::v;
-    case oracle::Where::o: return Target::o;
-    case oracle::Where::up: return Target::up;
-    case oracle::Where::gate: return Target::gate;
-    case oracle::Where::down: return Target::down;
-    case oracle::Where::qkv: break;
-  }
-  return Target::qkv;
-}
-
 // What the job says beside adapter.init: targets and layers as the file has them, the file's own ranks win.
 void set_adapters(const oracle::GoldenRun& run, core::AdapterConfig& to) {
   to.init = run.adapter_source;

@@ -108,18 +108,43 @@ std::vector<dist::MeshExtents> meshes_of(int ranks) {
 
 core::ModelShape shape_of(const oracle::Shape& shape) {
   core::ModelShape result;
+  result.family = shape.family;
   result.layers = shape.layers, result.width = shape.width;
-  result.heads = result.kv_heads = shape.heads;
+  result.heads = shape.heads, result.kv_heads = shape.kv_heads ? shape.kv_heads : shape.heads;
   result.ffn = shape.ffn, result.vocab = shape.vocab, result.context = shape.context;
   result.tied_head = shape.tied_head;
   result.norm_eps = static_cast<float>(shape.norm_eps);
+  result.own_head_size = shape.head_size;
+  result.qkv_bias = shape.qkv_bias, result.qk_norm = shape.qk_norm;
+  result.window = shape.window;
+  result.rope.theta = shape.rope_theta, result.rope.neighbours = shape.rope_neighbours;
   return result;
 }
 
+core::Target target_of(oracle::Where where) {
+  using core::Target;
+  switch (where) {
+    case oracle::Where::q: return Target::q;
+    case oracle::Where::k: return Target::k;
+    case oracle::Where::v: return Target::v;
+    case oracle::Where::o: return Target::o;
+    case oracle::Where::up: return Target::up;
+    case oracle::Where::gate: return Target::gate;
+    case oracle::Where::down: return Target::down;
+    case oracle::Where::qkv: break;
+  }
+  return Target::qkv;
+}
+
 void write_base(const std::string& path, const oracle::Model& model) {
+  write_base(path, model, shape_of(model.shape).rope);
+}
+
+void write_base(const std::string& path, const oracle::Model& model, const core::RopeShape& rope) {
   const std::unique_ptr<kernels::Device> device = kernels::make_host_device(1);
   const std::unique_ptr<dist::Communicator> alone = dist::make_meta_communicator(*device, "alone", 0, 1);
-  const core::ModelShape shape = shape_of(model.shape);
+  core::ModelShape shape = shape_of(model.shape);
+  shape.rope = rope;
   core::BaseFileWriter writer(path, shape, kernels::DType::f32, *alone);
   oracle::Model copy = model;
   NamedArrays weights;

@@ -29,8 +29,12 @@ void on_rank_0(const std::function<void()>& body);
 // Every tensor x pipeline x data mesh of exactly `ranks` ranks.
 std::vector<dist::MeshExtents> meshes_of(int ranks);
 
+// What the program calls them. Of positions only theta and the pairs: the oracle knows no scaling, just its frequencies.
 core::ModelShape shape_of(const oracle::Shape& shape);
-// A base file with the model's weights in f32. On one rank.
+core::Target target_of(oracle::Where where);
+
+// A base file with the model's weights in f32, of shape_of(model.shape) with `rope`. On one rank.
+void write_base(const std::string& path, const oracle::Model& model, const core::RopeShape& rope);
 void write_base(const std::string& path, const oracle::Model& model);
 
 // One document: what position p of `ids` predicts is labels[p + 1], -100 where unscored.
