@@ -6,6 +6,7 @@
 #include <sstream>
 
 #include "core/base_file.hpp"
+#include "core/family.hpp"
 
 namespace lorashard::golden {
 namespace {
@@ -13,16 +14,21 @@ namespace {
 constexpr core::Index kLength = 16, kVocab = 101, kDocuments = 36;
 
 struct Files {
-  std::string base, tokens;
+  std::string gpt2, llama, tokens;
+  const std::string& base(const std::string& family) const { return family == "llama" ? llama : gpt2; }
 };
 
 // Collective.
 const Files& files() {
   static const Files made = [] {
-    Files f{scratch() + "/ledger_base.h5", scratch() + "/ledger_tokens.h5"};
+    Files f{scratch() + "/ledger_gpt2.h5", scratch() + "/ledger_llama.h5", scratch() + "/ledger_tokens.h5"};
+    oracle::Shape shape{.layers = 4, .width = 48, .heads = 6, .ffn = 192, .vocab = kVocab, .context = 32};
     on_rank_0([&] {
-      write_base(f.base, oracle::random_model(
-                             {.layers = 4, .width = 48, .heads = 6, .ffn = 192, .vocab = kVocab, .context = 32}, 1));
+      write_base(f.gpt2, oracle::random_model(shape, 1));
+      // Every tensor that a member of the family has.
+      shape.family = "llama", shape.tied_head = false;
+      shape.kv_heads = 2, shape.head_size = 12, shape.qkv_bias = shape.qk_norm = true, shape.window = 5;
+      write_base(f.llama, oracle::random_model(shape, 1));
       write_tokens(f.tokens, random_documents(kDocuments, kLength, kVocab, 2), kVocab);
     });
     return f;
@@ -30,13 +36,13 @@ const Files& files() {
   return made;
 }
 
-// What the four golden runs train, without their files.
+// What the golden runs train, without their files.
 void set_training(const std::string& run, core::Config& config) {
   using core::Target;
   core::AdapterConfig& a = config.adapter;
   a.rank = 4;
   if (run == "full") a.method = core::Method::full;
-  if (run == "lora_all") a.targets = {Target::qkv, Target::o, Target::up, Target::down};
+  if (run == "lora_all") a.targets = core::family_of(config.model.shape).targets;
   if (run == "lora_qv") a.targets = {Target::q, Target::v}, a.dropout = 0.1;
   if (run == "lora_some") {
     a.targets = {Target::o, Target::up}, a.layers = {1, 2};
@@ -46,9 +52,9 @@ void set_training(const std::string& run, core::Config& config) {
 
 core::Config config_of(const GoldenCase& c, kernels::DType precision) {
   core::Config config = modes_of(c);
+  config.model.base = files().base(c.family);
+  config.model.shape = core::BaseFile(config.model.base).shape();
   set_training(c.run, config);
-  config.model.base = files().base;
-  config.model.shape = core::BaseFile(files().base).shape();
   config.data.length = kLength;
   config.train.batch = c.mesh.data == 5 ? 10 : 12;
   config.train.steps = 4;

@@ -21,6 +21,9 @@ TEST_P(Ledger, PlanAndRunAgreeToTheByteInBf16) {
 INSTANTIATE_TEST_SUITE_P(Gpt2, Ledger, testing::ValuesIn(daily_cases()),
                          [](const auto& info) { return title(info.param); });
 
+INSTANTIATE_TEST_SUITE_P(Llama, Ledger, testing::ValuesIn(llama_cases()),
+                         [](const auto& info) { return title(info.param); });
+
 // Every mesh of at most 6 ranks that cuts 6 heads and 4 layers, each golden run on it.
 std::vector<GoldenCase> every_mesh() {
   std::vector<GoldenCase> cases;
