@@ -39,6 +39,7 @@ class BpeTokenizer : public Tokenizer {
         frame_(std::move(parts.frame)),
         beginning_(parts.beginning),
         end_(parts.end),
+        model_ends_(std::move(parts.model_ends)),
         model_(std::move(parts.model)) {
     for (const auto& [token, id] : model_.vocabulary()) learn(token, id);
     for (const AddedToken& token : parts.added) {
@@ -61,6 +62,13 @@ class BpeTokenizer : public Tokenizer {
       fail(Failure::configuration, text(path_, ": found no token that ends a text, expected eos_token in a ",
                                         "tokenizer_config.json or special_tokens_map.json beside it"));
     return *end_;
+  }
+  std::vector<std::int32_t> ends_of_text() const override {
+    std::vector<std::int32_t> ends = model_ends_;
+    ends.push_back(end_of_text());
+    std::sort(ends.begin(), ends.end());
+    ends.erase(std::unique(ends.begin(), ends.end()), ends.end());
+    return ends;
   }
   std::optional<std::int32_t> beginning_of_text() const override { return beginning_; }
   const Frame& frame() const override { return frame_; }
@@ -127,6 +135,7 @@ class BpeTokenizer : public Tokenizer {
   TokenDecoder decoder_;
   Frame frame_;
   std::optional<std::int32_t> beginning_, end_;
+  std::vector<std::int32_t> model_ends_;
   BpeModel model_;
   Vocabulary names_;                 // of added tokens
   std::vector<std::string> tokens_;  // by id, as the vocabulary writes them

@@ -27,6 +27,7 @@ struct BpeTokenizerParts {
   TokenDecoder decoder;
   Frame frame;
   std::optional<std::int32_t> beginning, end;
+  std::vector<std::int32_t> model_ends = {};  // more that end a completion
 };
 
 std::unique_ptr<Tokenizer> make_bpe_tokenizer(BpeTokenizerParts parts);

@@ -8,8 +8,8 @@ using kernels::fail;
 using kernels::Failure;
 using kernels::text;
 
-Generator::Generator(Inference& model, const SamplingOptions& options, std::int32_t end)
-    : model_(model), options_(options), end_(end) {}
+Generator::Generator(Inference& model, const SamplingOptions& options, std::vector<std::int32_t> ends)
+    : model_(model), options_(options), ends_(std::move(ends)) {}
 
 // Tokens that a prompt and its completion may have.
 Index Generator::room(const Prompt& prompt) const {
@@ -55,8 +55,9 @@ std::vector<Generator::Tokens> Generator::sample(std::span<const Prompt> prompts
   }
   model_.reserve(count, capacity);
   std::vector<bool> over(prompts.size());
-  std::vector<std::int32_t> next(prompts.size(), end_);
+  std::vector<std::int32_t> next(prompts.size(), ends_.front());
 
+  const auto is_end = [&](std::int32_t token) { return std::find(ends_.begin(), ends_.end(), token) != ends_.end(); };
   const auto take = [&](Index i, std::span<float> logits) {
     const auto at = static_cast<std::size_t>(i);
     Tokens& tokens = made[at];
@@ -64,7 +65,7 @@ std::vector<Generator::Tokens> Generator::sample(std::span<const Prompt> prompts
     next[at] = choose(logits, options_, drawn(prompts[at], static_cast<Index>(tokens.size())));
     tokens.push_back(next[at]);
     seen[at].push_back(next[at]);
-    const bool ends = next[at] == end_ || !watch(first + i, tokens);
+    const bool ends = is_end(next[at]) || !watch(first + i, tokens);
     if (ends) tokens.pop_back();
     over[at] = ends || static_cast<Index>(seen[at].size()) >= room(prompts[at]);
   };
@@ -85,7 +86,7 @@ std::vector<Generator::Tokens> Generator::sample(std::span<const Prompt> prompts
 Generator::Tokens Generator::search(const Prompt& prompt, Index place, const Watch& watch) {
   const Index room = this->room(prompt), beams = options_.beams;
   model_.reserve(beams, room);
-  BeamSearch search(beams, options_.length_penalty, end_);
+  BeamSearch search(beams, options_.length_penalty, ends_);
   std::vector<float> logits = model_.prompt(0, prompt.tokens);
   for (Index length = static_cast<Index>(prompt.tokens.size()); length < room; ++length) {
     std::vector<std::vector<double>> scores;
@@ -105,7 +106,7 @@ Generator::Tokens Generator::search(const Prompt& prompt, Index place, const Wat
     const std::vector<BeamSearch::Step> steps = search.advance(scores);
     if (search.done() || length + 1 == room) break;
     std::vector<Index> from(static_cast<std::size_t>(beams), 0);
-    std::vector<std::int32_t> tokens(static_cast<std::size_t>(beams), end_);
+    std::vector<std::int32_t> tokens(static_cast<std::size_t>(beams), ends_.front());
     for (std::size_t b = 0; b < steps.size(); ++b) {
       from[b] = steps[b].parent;
       tokens[b] = steps[b].token;

@@ -11,8 +11,8 @@ namespace lorashard::core {
 
 class Generator {
  public:
-  // `end`: the token after which a completion is over.
-  Generator(Inference& model, const SamplingOptions& options, std::int32_t end);
+  // `ends`: the tokens after which a completion is over, at least one.
+  Generator(Inference& model, const SamplingOptions& options, std::vector<std::int32_t> ends);
 
   // Told of each token of prompt `prompt` (its place in the list) when it is made (with beams: of all of them at the end), with all that the prompt
   // has so far; returns false to end its completion there, and then this token does not count.
@@ -37,7 +37,7 @@ class Generator {
 
   Inference& model_;
   SamplingOptions options_;
-  std::int32_t end_;
+  std::vector<std::int32_t> ends_;
 };
 
 }  // namespace lorashard::core

@@ -64,8 +64,8 @@ std::vector<double> log_softmax(std::span<const float> logits) {
   return result;
 }
 
-BeamSearch::BeamSearch(Index beams, double length_penalty, std::int32_t end)
-    : beams_(beams), length_penalty_(length_penalty), end_(end) {}
+BeamSearch::BeamSearch(Index beams, double length_penalty, std::vector<std::int32_t> ends)
+    : beams_(beams), length_penalty_(length_penalty), ends_(std::move(ends)) {}
 
 double BeamSearch::score(const Beam& beam, Index length) const {
   return beam.log_probability / std::pow(static_cast<double>(std::max<Index>(length, 1)), length_penalty_);
@@ -94,7 +94,7 @@ std::vector<BeamSearch::Step> BeamSearch::advance(const std::vector<std::vector<
     const Candidate& c = candidates[i];
     Beam beam = running_[static_cast<std::size_t>(c.step.parent)];
     beam.log_probability = c.log_probability;
-    if (c.step.token == end_) {
+    if (std::find(ends_.begin(), ends_.end(), c.step.token) != ends_.end()) {
       if (static_cast<Index>(i) < beams_) {  // one below that would not have been kept
         const double final = score(beam, static_cast<Index>(beam.tokens.size()) + 1);
         finished_.emplace_back(final, std::move(beam));

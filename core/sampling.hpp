@@ -46,7 +46,8 @@ class BeamSearch {
     std::int32_t token = 0;
   };
 
-  BeamSearch(Index beams, double length_penalty, std::int32_t end);
+  // `ends`: each of these tokens ends a hypothesis.
+  BeamSearch(Index beams, double length_penalty, std::vector<std::int32_t> ends);
 
   // One at first, then `beams`.
   const std::vector<Beam>& running() const { return running_; }
@@ -61,7 +62,7 @@ class BeamSearch {
 
   Index beams_;
   double length_penalty_;
-  std::int32_t end_;
+  std::vector<std::int32_t> ends_;
   std::vector<Beam> running_{1};
   std::vector<std::pair<double, Beam>> finished_;  // best first
   bool done_ = false;

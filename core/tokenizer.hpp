@@ -41,6 +41,9 @@ class Tokenizer {
   virtual std::optional<std::int32_t> find(std::string_view token) const = 0;
   // Put between documents and after a completion. Throws Failure::configuration where the files do not tell it.
   virtual std::int32_t end_of_text() const = 0;
+  // All tokens after which a completion is over: end_of_text(), and those that a model's files name beside it (Llama
+  // 3's chat models end an answer, and a text, each by its own). Never empty; throws as end_of_text().
+  virtual std::vector<std::int32_t> ends_of_text() const { return {end_of_text()}; }
   virtual std::optional<std::int32_t> beginning_of_text() const { return std::nullopt; }
   virtual const Frame& frame() const;           // empty unless overridden
   virtual const std::string& name() const = 0;  // "byte", "gpt2": goes into the token file
@@ -91,7 +94,7 @@ std::unique_ptr<Tokenizer> make_byte_tokenizer();
 // GPT-2's byte-pair encoding from a directory with encoder.json and vocab.bpe (or vocab.json and merges.txt).
 std::unique_ptr<Tokenizer> make_gpt2_tokenizer(const std::string& directory);
 // Hugging Face's format, model "BPE". Files beside it (tokenizer_config.json, special_tokens_map.json,
-// generation_config.json) say which tokens begin and end a text.
+// generation_config.json, config.json) say which tokens begin and end a text.
 std::unique_ptr<Tokenizer> make_json_tokenizer(const std::string& path);
 // llama2.c's tokenizer.bin: int32 longest token, then for each token float score, int32 length, bytes.
 std::unique_ptr<Tokenizer> make_llama2c_tokenizer(const std::string& path);

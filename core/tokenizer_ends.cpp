@@ -76,14 +76,18 @@ std::optional<std::int32_t> named(const JsonFields& fields, const char* key, con
   return id;
 }
 
-// "eos_token_id": 2, or the first of [2, 5].
-std::optional<std::int32_t> numbered(const JsonFields& fields, const char* key) {
+// "eos_token_id": 2, or [2, 5].
+std::vector<std::int32_t> numbered(const JsonFields& fields, const char* key) {
   const value* found = fields.find(key);
-  if (!found) return std::nullopt;
-  if (found->is_array() && !found->get_array().empty()) found = &found->get_array()[0];
-  const std::int64_t* id = found->if_int64();
-  if (!id || *id < 0 || *id >= kMostTokenIds) fields.refuse(key, "a token's id");
-  return static_cast<std::int32_t>(*id);
+  if (!found) return {};
+  const boost::json::array one{*found};
+  std::vector<std::int32_t> ids;
+  for (const value& entry : found->is_array() ? found->get_array() : one) {
+    const std::int64_t* id = entry.if_int64();
+    if (!id || *id < 0 || *id >= kMostTokenIds) fields.refuse(key, "a token's id, or several");
+    ids.push_back(static_cast<std::int32_t>(*id));
+  }
+  return ids;
 }
 
 }  // namespace
@@ -100,7 +104,7 @@ TextEnds read_text_ends(const std::string& directory, const FindToken& find) {
   const auto read = [&](const char* name, const auto& take) {
     const std::string path = folder + "/" + name;
     std::error_code none;
-    if ((ends.end && ends.beginning) || !std::filesystem::exists(path, none)) return;
+    if (!std::filesystem::exists(path, none)) return;
     const boost::json::object content = read_json_object(path);
     take(JsonFields{content, path});
   };
@@ -111,14 +115,18 @@ TextEnds read_text_ends(const std::string& directory, const FindToken& find) {
   read("tokenizer_config.json", by_name);
   read("special_tokens_map.json", by_name);
   read("generation_config.json", [&](const JsonFields& fields) {
-    if (!ends.end) ends.end = numbered(fields, "eos_token_id");
-    if (!ends.beginning) ends.beginning = numbered(fields, "bos_token_id");
+    ends.model_ends = numbered(fields, "eos_token_id");
+    const std::vector<std::int32_t> beginnings = numbered(fields, "bos_token_id");
+    if (!ends.beginning && !beginnings.empty()) ends.beginning = beginnings.front();
   });
+  if (ends.model_ends.empty())
+    read("config.json", [&](const JsonFields& fields) { ends.model_ends = numbered(fields, "eos_token_id"); });
+  if (!ends.end && !ends.model_ends.empty()) ends.end = ends.model_ends.front();
   if (ends.end) return ends;
   for (const char* name : {"<|endoftext|>", "<|end_of_text|>", "</s>", "<eos>"}) {
     const auto id = find(name);
     if (!id) continue;
-    if (ends.end) return {ends.beginning, std::nullopt};  // one of several: a guess could be wrong
+    if (ends.end) return {ends.beginning, std::nullopt, {}};  // one of several: a guess could be wrong
     ends.end = id;
   }
   return ends;

@@ -18,11 +18,13 @@ Frame read_frame(const boost::json::value* description, const std::string& where
 
 struct TextEnds {
   std::optional<std::int32_t> beginning, end;
+  std::vector<std::int32_t> model_ends;  // "eos_token_id" of the model: one or several
 };
 
 // From tokenizer_config.json, special_tokens_map.json and generation_config.json of a directory, the first that tells;
-// where none does, the end is the one token of the names that public models use, if there is exactly one. A token that
-// `find` does not know throws Failure::configuration.
+// the model's ends from generation_config.json, or else config.json, and the first of them where the tokenizer's files
+// name no end. Where none does, the end is the one token of the names that public models use, if there is exactly one.
+// A token that `find` does not know throws Failure::configuration.
 TextEnds read_text_ends(const std::string& directory, const FindToken& find);
 
 }  // namespace lorashard::core

@@ -181,6 +181,7 @@ std::unique_ptr<Tokenizer> make_json_tokenizer(const std::string& path) {
   parts.beginning = ends.beginning;
   if (!parts.beginning && !parts.frame.front.empty()) parts.beginning = parts.frame.front.front();
   parts.end = ends.end;
+  parts.model_ends = ends.model_ends;
   parts.model = std::move(model);
   parts.added = std::move(added);
   return make_bpe_tokenizer(std::move(parts));

@@ -174,6 +174,7 @@ int generate(dist::Runtime& runtime, int argc, char** argv) {
                                       " tokens, expected at most the model's ", job.config.model.shape.vocab));
   const std::unique_ptr<kernels::Device> device = make_device(job, runtime);
   dist::Mesh mesh = runtime.make_mesh(*device, job.extents);
+  verify_base(job.config, mesh.world(), runtime.place());
   core::Inference model(job.config, *device, mesh, held_bytes);
 
   const bool first = mesh.rank() == 0, printed = !arguments.has("to");
@@ -185,7 +186,7 @@ int generate(dist::Runtime& runtime, int argc, char** argv) {
     own.push_back({ids_of(*tokenizer, prompts[i].text), static_cast<Index>(i)});
     completions.emplace_back(*tokenizer, own.back().tokens, options.stop, stream);
   }
-  core::Generator generator(model, options, tokenizer->end_of_text());
+  core::Generator generator(model, options, tokenizer->ends_of_text());
   const auto adapter_of = [&](std::size_t i) -> const std::string& { return prompts[static_cast<std::size_t>(own[i].number)].adapter; };
   // In the order given: neighbours with the same adapter share passes.
   for (std::size_t first = 0, end; first < own.size(); first = end) {

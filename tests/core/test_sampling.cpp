@@ -69,8 +69,8 @@ std::vector<double> next_of(const std::vector<std::int32_t>& tokens) {
   return logs({1e-9, 1e-9, 1.0});
 }
 
-std::vector<std::int32_t> searched(Index beams, double length_penalty) {
-  BeamSearch search(beams, length_penalty, 2);
+std::vector<std::int32_t> searched(Index beams, double length_penalty, const std::vector<std::int32_t>& ends = {2}) {
+  BeamSearch search(beams, length_penalty, ends);
   for (int step = 0; step < 6 && !search.done(); ++step) {
     std::vector<std::vector<double>> scores;
     for (const BeamSearch::Beam& beam : search.running()) scores.push_back(next_of(beam.tokens));
@@ -91,8 +91,14 @@ TEST(BeamSearch, ALengthPenaltyLikesLongerOnes) {
   EXPECT_EQ(searched(3, 3), (std::vector<std::int32_t>{0, 0, 0, 0, 0}));
 }
 
+// 1 ends as well: alone, at ln 0.4, it beats the likelier begin.
+TEST(BeamSearch, AnyOfSeveralEnds) {
+  EXPECT_EQ(searched(2, 0, {1, 2}), (std::vector<std::int32_t>{}));
+  EXPECT_EQ(searched(2, 0, {5, 2}), (std::vector<std::int32_t>{1}));
+}
+
 TEST(BeamSearch, SaysWhereEachBeamComesFrom) {
-  BeamSearch search(2, 1, 2);
+  BeamSearch search(2, 1, {2});
   auto steps = search.advance({next_of({})});
   ASSERT_EQ(steps.size(), 2u);
   EXPECT_EQ(steps[0].token, 0);

@@ -77,13 +77,22 @@ TEST(TokenizerJson, FramesAndEnds) {
   EXPECT_EQ(t->encode("ab"), (Ids{4}));
   EXPECT_EQ(t->beginning_of_text(), 9);
   EXPECT_EQ(t->end_of_text(), 10);  // a name that models use
+  EXPECT_EQ(t->ends_of_text(), (Ids{10}));
+  put_bytes(made.directory / "config.json", R"({"eos_token_id": 11, "bos_token_id": 11})");
+  EXPECT_EQ(made.make()->end_of_text(), 11);
+  EXPECT_EQ(made.make()->beginning_of_text(), 9);
   put_bytes(made.directory / "generation_config.json", R"({"eos_token_id": [2, 10]})");
   EXPECT_EQ(made.make()->end_of_text(), 2);
+  EXPECT_EQ(made.make()->ends_of_text(), (Ids{2, 10}));
   put_bytes(made.directory / "special_tokens_map.json", R"({"eos_token": {"content": "<end>"}, "bos_token": "a"})");
   EXPECT_EQ(made.make()->end_of_text(), 11);
+  EXPECT_EQ(made.make()->ends_of_text(), (Ids{2, 10, 11}));  // the model's, and the tokenizer's own
   EXPECT_EQ(made.make()->beginning_of_text(), 1);
   put_bytes(made.directory / "tokenizer_config.json", R"({"eos_token": "b", "bos_token": null})");
   EXPECT_EQ(made.make()->end_of_text(), 2);
+  put_bytes(made.directory / "generation_config.json", R"({"eos_token_id": [2, "</s>"]})");
+  expect_refused([&] { made.make(); }, Failure::configuration,
+                 {"generation_config.json: 'eos_token_id': found an array"});
   put_bytes(made.directory / "tokenizer_config.json", R"({"eos_token": "<eos>"})");
   expect_refused([&] { made.make(); }, Failure::configuration, {"tokenizer_config.json: eos_token: found '<eos>'"});
 }
