@@ -68,10 +68,8 @@ StoredPairs sort_tensors(const SafeTensors& tensors, const ModelShape& shape, bo
 void check_extents(const SafeTensors& tensors, const std::string& tensor, Index rows, Index cols) {
   const auto& found = tensors.entry(tensor).extents;
   if (found == std::vector<Index>{rows, cols}) return;
-  std::string shown;
-  for (const Index n : found) shown += (shown.empty() ? "" : "x") + std::to_string(n);
-  refuse(tensors.path(), text("tensor ", in_quotes(tensor), ": found ", shown.empty() ? "a scalar" : shown,
-                              ", expected ", rows, "x", cols));
+  refuse(tensors.path(),
+         text("tensor ", in_quotes(tensor), ": found ", extents_text(found), ", expected ", rows, "x", cols));
 }
 
 void check_both(const SafeTensors& tensors, const StoredPair& pair) {
@@ -131,7 +129,32 @@ std::string peft_weights(const std::string& directory) {
   return weights.string();
 }
 
+// Just the modules that the configuration's targets name. PEFT starts those that a file lacks anew, and passes over
+// what they do not name: neither is what was trained.
+void check_targets(const SafeTensors& tensors, const StoredPairs& pairs, const PeftConfig& config,
+                   const ModelShape& shape) {
+  const auto modules = foreign_modules(shape);
+  // As the file's own names begin: those of a model without its head lack the first word.
+  const std::string block = foreign_block(shape, 0), word = block.substr(0, block.find('.') + 1);
+  const std::size_t left_out = pairs.begin()->second.name.starts_with(word) ? 0 : word.size();
+  for (Index layer = 0; layer < shape.layers; ++layer)
+    for (std::size_t module = 0; module < modules.size(); ++module) {
+      const std::string name = foreign_block(shape, layer).substr(left_out) + modules[module].name;
+      const std::optional<bool> expected = config.adapts(name, layer);
+      const bool found = pairs.count({layer, module}) != 0;
+      if (!expected || *expected == found) continue;
+      refuse(tensors.path(), found
+                                 ? text("found tensors of ", name, ", which is none of the targets of ", config.path())
+                                 : text("tensors of ", name, " are missing, which is a target of ", config.path()));
+    }
+}
+
 }  // namespace
+
+std::string stated_base(const std::string& path) {
+  std::error_code ignored;
+  return SafeTensors::open(fs::is_directory(path, ignored) ? peft_weights(path) : path).base_digest();
+}
 
 bool is_foreign_adapter(const std::string& path) {
   std::error_code ignored;
@@ -145,9 +168,12 @@ std::vector<AdapterPair> read_adapter(const std::string& path, const ModelShape&
   std::optional<PeftConfig> config;
   if (peft) config.emplace((fs::path(path) / "adapter_config.json").string());
   const SafeTensors tensors = SafeTensors::open(peft ? peft_weights(path) : path);
+  tensors.verify_digests();
   const auto modules = foreign_modules(shape);
+  const StoredPairs stored_pairs = sort_tensors(tensors, shape, peft);
+  if (config) check_targets(tensors, stored_pairs, *config, shape);
   std::vector<AdapterPair> pairs;
-  for (const auto& [place, stored] : sort_tensors(tensors, shape, peft)) {
+  for (const auto& [place, stored] : stored_pairs) {
     check_both(tensors, stored);
     const ForeignModule& module = modules[stored.module];
     if (peft) {

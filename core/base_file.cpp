@@ -170,9 +170,11 @@ BaseFile::BaseFile(const std::string& path) : file_(H5File::open(path)), shape_(
   if (file_.names("tensors").size() != table.size()) refuse_unknown(file_, table);
   digest_ = stored_digest(file_, "/");
   const Digest found = digest_of(preamble_of(shape_), std::move(lines));
-  if (found != digest_)
+  if (found != digest_) {
+    verify();  // names the tensor, if it is one
     fail(Failure::storage,
          text(path, " is damaged: its contents' digest is ", found.hex(), ", expected ", digest_.hex()));
+  }
   if (file_.has_attribute("/", "merged_base"))
     merged_from_ = {hex_of(file_, "merged_base"), hex_of(file_, "merged_adapter")};
 }

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 #include <filesystem>
+#include <set>
+#include <sstream>
 
 #include "core/quote.hpp"
 
@@ -55,13 +57,44 @@ std::vector<DigestLine> lines_of(const std::vector<CheckpointEntry>& entries) {
   return lines;
 }
 
+// Every dataset's name, a line each.
+std::string listing_of(const std::vector<CheckpointEntry>& entries) {
+  std::string listing;
+  for (const CheckpointEntry& entry : entries) listing += dataset_of(entry.name) + "\n";
+  return listing;
+}
+
+// Files of earlier versions list nothing.
+void expect_listed(const H5File& file, const std::vector<DigestLine>& lines) {
+  if (!file.has_attribute("/", "tensors")) return;
+  std::set<std::string> listed, found;
+  std::istringstream listing(file.text("/", "tensors"));
+  for (std::string name; std::getline(listing, name);) listed.insert(name);
+  for (const DigestLine& line : lines) found.insert(line.name);
+  for (const std::string& name : listed)
+    if (!found.count(name)) refuse(file.path(), text("tensor ", in_quotes(name), " is missing"));
+  for (const std::string& name : found)
+    if (!listed.count(name))
+      refuse(file.path(), text("tensor ", in_quotes(name), " is none of those that the file lists"));
+}
+
 bool by_name(const CheckpointEntry& a, const CheckpointEntry& b) { return a.name < b.name; }
 
 }  // namespace
 
+void expect_base(const std::string& path, const std::string& found, const std::string& expected,
+                 const std::string& base) {
+  if (found == expected) return;
+  const auto shown = [](const std::string& digest) { return digest.empty() ? "none" : digest; };
+  fail(Failure::configuration, text(path, ": base_digest: found ", shown(found), ", expected ", shown(expected),
+                                    base.empty() ? "" : " of ", base));
+}
+
 CheckpointWriter::CheckpointWriter(const std::string& path, const CheckpointInfo& info,
                                    const std::vector<CheckpointEntry>& entries, dist::Communicator& communicator)
-    : path_(path), info_(info), writer_(path, communicator, lines_of(entries), info.config.size()) {
+    : path_(path),
+      info_(info),
+      writer_(path, communicator, lines_of(entries), info.config.size() + listing_of(entries).size()) {
   H5File* const file = writer_.file();
   if (!file) return;
   file->set_text("/", "format", kFormat);
@@ -69,6 +102,7 @@ CheckpointWriter::CheckpointWriter(const std::string& path, const CheckpointInfo
   file->set_text("/", "method", info.method);
   file->set_text("/", "config", info.config);
   file->set_text("/", "base_digest", info.base_digest);
+  file->set_text("/", "tensors", listing_of(entries));
 }
 
 void CheckpointWriter::write(const std::string& name, const dist::AxisCut& rows, const dist::AxisCut& cols,
@@ -98,9 +132,12 @@ CheckpointReader::CheckpointReader(const std::string& path) : file_(H5File::open
   list("tensors", "");
   for (const std::string moment : kMoments) list(moment, text("/", moment));
   std::sort(entries_.begin(), entries_.end(), by_name);
-  const Digest expected = stored_digest(file_, "/"), found = digest_of(preamble_of(info_), std::move(lines));
-  if (found != expected)
-    refuse(path, text("damaged: its contents' digest is ", found.hex(), ", expected ", expected.hex()));
+  expect_listed(file_, lines);
+  digest_ = stored_digest(file_, "/");
+  if (const Digest found = digest_of(preamble_of(info_), std::move(lines)); found != digest_) {
+    verify();  // names the tensor, if it is one
+    refuse(path, text("damaged: its contents' digest is ", found.hex(), ", expected ", digest_.hex()));
+  }
 }
 
 bool CheckpointReader::has(const std::string& name) const {

@@ -2,7 +2,8 @@
 // renamed, so a file that carries its name is whole.
 //
 //   /                attributes: format "lorashard checkpoint 1", step, method, config (the job as text), base_digest,
-//                    digest (of all names, extents and tensor digests, and the attributes above)
+//                    digest (of all names, extents and tensor digests, and the attributes above); tensors: the names of
+//                    all that follow, a line each, so that a message can say which one is missing
 //   /tensors/<name>  (rows, cols) f32, attribute digest. Names: "layers.3.attention.qkv.q.lora_a", "...lora_b" for
 //                    adapters, the table's names for dense weights
 //   /first_moment/<name>, /second_moment/<name>
@@ -32,6 +33,10 @@ struct CheckpointEntry {
   Index rows = 0, cols = 0;
 };
 
+// Throws Failure::configuration unless an adapter's base digest (hex) is `expected`, that of the base file `base`.
+void expect_base(const std::string& path, const std::string& found, const std::string& expected,
+                 const std::string& base);
+
 class CheckpointWriter {
  public:
   // Collective over `communicator` (all ranks of the job). Throws Failure::storage. A writer that is destroyed before
@@ -55,11 +60,13 @@ class CheckpointWriter {
 
 class CheckpointReader {
  public:
-  // Throws Failure::storage when the file is truncated or of another format.
+  // Throws Failure::storage when the file is truncated or of another format, or when a tensor is missing or was added,
+  // which the message names.
   explicit CheckpointReader(const std::string& path);
   const std::string& path() const { return file_.path(); }
   const CheckpointInfo& info() const { return info_; }
   const std::vector<CheckpointEntry>& entries() const { return entries_; }  // sorted by name
+  const Digest& digest() const { return digest_; }
   bool has(const std::string& name) const;
   // Throws when missing, or when the file's extents are not those of the cuts.
   void read(const std::string& name, const dist::AxisCut& rows, const dist::AxisCut& cols, kernels::Matrix to) const;
@@ -71,6 +78,7 @@ class CheckpointReader {
   H5File file_;
   CheckpointInfo info_;
   std::vector<CheckpointEntry> entries_;
+  Digest digest_;
 };
 
 }  // namespace lorashard::core

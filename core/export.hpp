@@ -24,10 +24,11 @@ ExportReport export_base(const std::string& from, const std::string& to,
                          const std::function<void(Index, Index)>& progress = {}, Index piece_elements = Index{32} << 20,
                          Index file_bytes = Index{5'000'000'000});
 
-// adapter_config.json and adapter_model.safetensors. Where PEFT has one module for what we adapt in parts (GPT-2's c_attn),
-// the parts become one adapter of their ranks' sum, exactly; where we adapt jointly what it has apart (llama's qkv) they get
-// the same A. `base`: the base file, empty when the checkpoint's job knows it. Refuses a checkpoint with densely trained matrices,
-// and a base of another digest.
+// adapter_config.json, which stays anybody's to edit, and adapter_model.safetensors, which carries the digests of the
+// base and of each tensor (safetensors.hpp). Where PEFT has one module for what we adapt in parts (GPT-2's c_attn), the
+// parts become one adapter of their ranks' sum, exactly; where we adapt jointly what it has apart (llama's qkv) they
+// get the same A. `base`: the base file, empty when the checkpoint's job knows it. Refuses a checkpoint with densely
+// trained matrices, and a base of another digest.
 ExportReport export_adapter(const std::string& checkpoint, const std::string& base, const std::string& to);
 
 }  // namespace lorashard::core

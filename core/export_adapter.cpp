@@ -12,6 +12,7 @@
 #include "core/export.hpp"
 #include "core/foreign_names.hpp"
 #include "core/options.hpp"
+#include "core/safetensors.hpp"
 #include "core/safetensors_writer.hpp"
 #include "core/text_file.hpp"
 
@@ -158,6 +159,22 @@ json::object config_of(const ModelShape& shape, const Modules& modules) {
           {"target_modules", std::move(targets)}};
 }
 
+std::string tensor_name(const ModulePair& pair, char part) {
+  return text("base_model.model.", pair.module, ".lora_", part, ".weight");
+}
+
+// What binds the file to its base and to its own contents.
+std::map<std::string, std::string> metadata_of(const Modules& modules, const std::string& base_digest) {
+  std::map<std::string, std::string> metadata;
+  if (!base_digest.empty()) metadata[kBaseDigest] = base_digest;
+  for (const auto& [key, pair] : modules.pairs())
+    for (const auto& [part, values] : {std::pair{'A', &pair.a}, {'B', &pair.b}}) {
+      const Digest digest = digest_of(values->data(), values->size() * sizeof(float));
+      metadata[kTensorDigest + tensor_name(pair, part)] = digest.hex();
+    }
+  return metadata;
+}
+
 // The job's own, completed by its base.
 Config config_of(const CheckpointReader& reader, const std::string& base_path) {
   const CheckpointInfo& info = reader.info();
@@ -168,9 +185,7 @@ Config config_of(const CheckpointReader& reader, const std::string& base_path) {
   std::optional<BaseFile> base;
   if (!config.model.base.empty()) {
     base.emplace(config.model.base);
-    if (base->digest().hex() != info.base_digest)
-      fail(Failure::configuration, text(reader.path(), ": base_digest: found ", info.base_digest, ", expected ",
-                                        base->digest().hex(), " of ", config.model.base));
+    expect_base(reader.path(), info.base_digest, base->digest().hex(), config.model.base);
   }
   complete_config(config, base ? &base->shape() : nullptr);
   config.adapter.init = reader.path();
@@ -197,13 +212,13 @@ ExportReport export_adapter(const std::string& checkpoint, const std::string& ba
   std::vector<NewTensor> tensors;
   ExportReport report{"PEFT adapter", 0, 0, 1};
   for (const auto& [key, pair] : modules.pairs()) {
-    const std::string prefix = "base_model.model." + pair.module;
-    tensors.push_back({prefix + ".lora_A.weight", kernels::DType::f32, {pair.rank, pair.in}});
-    tensors.push_back({prefix + ".lora_B.weight", kernels::DType::f32, {pair.out, pair.rank}});
+    tensors.push_back({tensor_name(pair, 'A'), kernels::DType::f32, {pair.rank, pair.in}});
+    tensors.push_back({tensor_name(pair, 'B'), kernels::DType::f32, {pair.out, pair.rank}});
   }
   for (const NewTensor& tensor : tensors) report.bytes += tensor.bytes();
   report.tensors = static_cast<Index>(tensors.size());
-  SafeTensorsWriter writer((fs::path(to) / "adapter_model.safetensors").string(), tensors);
+  SafeTensorsWriter writer((fs::path(to) / "adapter_model.safetensors").string(), tensors,
+                           metadata_of(modules, reader.info().base_digest));
   for (const auto& [key, pair] : modules.pairs()) {
     writer.write(std::as_bytes(std::span(pair.a)));
     writer.write(std::as_bytes(std::span(pair.b)));

@@ -13,8 +13,9 @@
 namespace lorashard::core {
 namespace {
 
-// Longest text attribute: a job file is a few kilobytes; a hostile length must not become an allocation.
-constexpr std::size_t kMostText = 1 << 20;
+// Longest text attribute: the names of all tensors of the largest model are below it; a hostile length must not become
+// an allocation.
+constexpr std::size_t kMostText = 1 << 24;
 
 const std::string kWholeFile;
 

@@ -157,6 +157,8 @@ H5File::MatrixInfo H5File::matrix_info(const std::string& name) const {
   const H5Handle set = dataset(name, 2, extents);
   const H5Handle type(checked(H5Dget_type(set.id()), {path_, name}, "examine"));
   MatrixInfo info{DType::f32, static_cast<Index>(extents[0]), static_cast<Index>(extents[1])};
+  if (info.rows < 1 || info.cols < 1)
+    refuse_hdf5({path_, name}, "found ", info.rows, "x", info.cols, ", expected at least 1x1");
   if (H5Tequal(type.id(), file_type(DType::f32)) > 0) return info;
   info.dtype = DType::bf16;
   if (H5Tequal(type.id(), file_type(DType::bf16)) <= 0 || this->text(name, "dtype") != "bf16")

@@ -28,12 +28,6 @@ using kernels::text;
   fail(Failure::configuration, text(path, ": ", problem));
 }
 
-std::string extents_text(const std::vector<Index>& sizes) {
-  std::string out;
-  for (const Index n : sizes) out += (out.empty() ? "" : "x") + std::to_string(n);
-  return out.empty() ? "a scalar" : out;
-}
-
 // Named tensors of a model, wherever they are stored.
 class Source {
  public:

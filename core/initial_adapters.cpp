@@ -9,9 +9,6 @@ namespace lorashard::core {
 namespace {
 
 using dist::AxisCut;
-using kernels::fail;
-using kernels::Failure;
-using kernels::text;
 
 void read_foreign(const std::string& path, const ModelShape& shape, const std::vector<AdapterSpec>& wanted,
                   const TakeAdapter& take) {
@@ -36,13 +33,13 @@ void verify_once(const CheckpointReader& reader, dist::Mesh& mesh, kernels::Plac
 void read_adapters(const std::string& path, const ModelShape& shape, const std::vector<AdapterSpec>& wanted,
                    const AdapterBase& base, const std::function<void(const CheckpointReader&)>& verify,
                    const TakeAdapter& take) {
-  if (is_foreign_adapter(path)) return read_foreign(path, shape, wanted, take);
+  if (is_foreign_adapter(path)) {
+    if (const std::string stated = stated_base(path); !stated.empty()) expect_base(path, stated, base.digest, base.name);
+    return read_foreign(path, shape, wanted, take);
+  }
   const CheckpointReader reader(path);
   verify(reader);
-  if (reader.info().base_digest != base.digest) {
-    fail(Failure::configuration, text(path, ": base_digest: found ", reader.info().base_digest, ", expected ",
-                                      base.digest, " of ", base.name));
-  }
+  expect_base(path, reader.info().base_digest, base.digest, base.name);
   for (const AdapterSpec& spec : wanted) {
     const auto read = [&](const std::string& name, Index rows, Index cols) {
       return [&, name, rows, cols](Matrix to) { reader.read(name, AxisCut::whole(rows), AxisCut::whole(cols), to); };

@@ -13,7 +13,7 @@ namespace lorashard::core {
 // One rank reads all of the file and compares its digests; the others take nothing from it before that. Collective.
 void verify_once(const CheckpointReader& reader, dist::Mesh& mesh, kernels::Place& place);
 
-// What an adapter has to have been trained on: a checkpoint names a digest. `name` is for messages.
+// What an adapter has to have been trained on, where it says so: a checkpoint does, others may. `name` is for messages.
 struct AdapterBase {
   std::string digest, name;
 };

@@ -1,6 +1,5 @@
 #include "core/peft_config.hpp"
 
-#include <algorithm>
 #include <boost/regex.hpp>
 #include <cmath>
 #include <string_view>
@@ -76,6 +75,39 @@ std::vector<std::pair<std::string, double>> patterns_of(const JsonFields& fields
   return patterns;
 }
 
+template <class Modules>
+Modules modules_of(const JsonFields& fields, const char* key) {
+  const json::value* found = fields.find(key);
+  Modules modules;
+  if (!found) return modules;
+  if (found->is_string()) {
+    // What stands for all linear modules but the head is written so only by hand.
+    const std::string pattern(found->get_string());
+    modules.pattern = pattern == "all-linear" ? ".*" : pattern;
+    return modules;
+  }
+  if (!found->is_array()) fields.refuse(key, "an array of module names, or a regular expression");
+  for (const json::value& name : found->get_array()) {
+    if (!name.is_string()) fields.refuse(key, "an array of module names, or a regular expression");
+    modules.names.emplace_back(name.get_string());
+  }
+  return modules;
+}
+
+// A number, or an array of them.
+std::vector<Index> layers_of(const JsonFields& fields) {
+  const json::value* found = fields.find("layers_to_transform");
+  if (!found) return {};
+  const json::array one{*found};
+  std::vector<Index> layers;
+  for (const json::value& layer : found->is_array() ? found->get_array() : one) {
+    const std::int64_t* whole = layer.if_int64();
+    if (!whole) fields.refuse("layers_to_transform", "whole numbers");
+    layers.push_back(*whole);
+  }
+  return layers;
+}
+
 }  // namespace
 
 PeftConfig::PeftConfig(const std::string& path) : path_(path) {
@@ -85,36 +117,62 @@ PeftConfig::PeftConfig(const std::string& path) : path_(path) {
   rank_ = static_cast<double>(fields.integer("r", 1, kMostRank));
   alpha_ = fields.real("lora_alpha");
   rank_stabilised_ = fields.flag("use_rslora", false);
+  if (fields.find("target_modules")) targets_ = modules_of<Modules>(fields, "target_modules");
+  excluded_ = modules_of<Modules>(fields, "exclude_modules");
+  layers_ = layers_of(fields);
   rank_patterns_ = patterns_of(fields, "rank_pattern");
   alpha_patterns_ = patterns_of(fields, "alpha_pattern");
 }
 
-// Patterns are regular expressions for the end of a module's name, after a dot or from its beginning. Boost.Regex gives
-// up on one that would take for ever.
+// Boost.Regex gives up on a pattern that would take for ever.
+bool PeftConfig::matches(const std::string& pattern, const std::string& module, Part part) const {
+  try {
+    return boost::regex_match(module, boost::regex(part == Part::end ? "(.*\\.)?(" + pattern + ")" : pattern));
+  } catch (const std::runtime_error&) {
+    kernels::fail(Failure::configuration, text(path_, ": found the pattern ", in_quotes(pattern),
+                                               ", expected a regular expression for module names"));
+  }
+}
+
+bool PeftConfig::match(const Modules& modules, const std::string& module) const {
+  if (modules.pattern) return matches(*modules.pattern, module, Part::whole);
+  return modules.have(module) || std::any_of(modules.names.begin(), modules.names.end(),
+                                             [&](const std::string& name) { return module.ends_with("." + name); });
+}
+
+// PEFT asks for the layer only where the end of a name has matched (peft/tuners/tuners_utils.py,
+// check_target_module_exists). Its layers_pattern finds the number in the name, which the caller knows.
+std::optional<bool> PeftConfig::adapts(const std::string& module, Index layer) const {
+  if (!targets_) return std::nullopt;
+  if (match(excluded_, module) || !match(*targets_, module)) return false;
+  const bool everywhere = targets_->pattern || targets_->have(module) || layers_.empty();
+  return everywhere || std::find(layers_.begin(), layers_.end(), layer) != layers_.end();
+}
+
+// Patterns are regular expressions for the end of a module's name, after a dot or from its beginning.
 double PeftConfig::value_of(const std::vector<std::pair<std::string, double>>& patterns, const std::string& module,
                             double otherwise) const {
-  for (const auto& [pattern, value] : patterns) {
-    try {
-      if (boost::regex_match(module, boost::regex("(.*\\.)?(" + pattern + ")"))) return value;
-    } catch (const std::runtime_error&) {
-      kernels::fail(Failure::configuration, text(path_, ": found the pattern ", in_quotes(pattern),
-                                                 ", expected a regular expression for module names"));
-    }
-  }
+  for (const auto& [pattern, value] : patterns)
+    if (matches(pattern, module, Part::end)) return value;
   return otherwise;
 }
 
 Index PeftConfig::rank_of(const std::string& module) const {
   const double rank = value_of(rank_patterns_, module, rank_);
   if (!(rank >= 1 && rank <= kMostRank && rank == std::floor(rank)))
-    kernels::fail(Failure::configuration, text(path_, ": rank_pattern: found rank ", rank, " for ", module,
+    kernels::fail(Failure::configuration, text(path_, ": rank_pattern: found rank ", rank, " for ", in_quotes(module),
                                                ", expected a whole number from 1 to ", kMostRank));
   return static_cast<Index>(rank);
 }
 
 double PeftConfig::alpha_of(const std::string& module) const {
-  const double alpha = value_of(alpha_patterns_, module, alpha_);
-  return rank_stabilised_ ? alpha * std::sqrt(static_cast<double>(rank_of(module))) : alpha;
+  const double alpha = value_of(alpha_patterns_, module, alpha_), rank = static_cast<double>(rank_of(module));
+  const double plain = rank_stabilised_ ? alpha * std::sqrt(rank) : alpha;
+  const auto scale = static_cast<float>(plain / rank);
+  if (!std::isfinite(scale) || scale == 0)
+    kernels::fail(Failure::configuration, text(path_, ": found alpha ", alpha, " and rank ", rank, " for ",
+                                               in_quotes(module), ", expected a finite scale other than 0"));
+  return plain;
 }
 
 }  // namespace lorashard::core

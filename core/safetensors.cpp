@@ -11,6 +11,7 @@
 #include <cstring>
 #include <filesystem>
 
+#include "core/digest.hpp"
 #include "core/json_file.hpp"
 #include "core/quote.hpp"
 #include "kernels/numbers.hpp"
@@ -80,8 +81,9 @@ std::size_t floating_bytes(StoredType type) {
 }
 
 bool plain_file_name(const std::string& name) {
-  return !name.empty() && name != "." && name != ".." && name.find('/') == std::string::npos &&
-         name.find('\0') == std::string::npos;
+  constexpr std::size_t kMostName = 255;
+  return !name.empty() && name != "." && name != ".." && name.size() <= kMostName &&
+         std::none_of(name.begin(), name.end(), [](unsigned char c) { return c < 0x20 || c == '/' || c == 0x7f; });
 }
 
 }  // namespace
@@ -91,7 +93,7 @@ struct SafeTensors::Shard {
   std::string path;
   int descriptor = -1;
   std::uint64_t data_begin = 0;
-  std::map<std::string, Entry> entries;
+  Header header;
 
   explicit Shard(const std::string& path);
   ~Shard() {
@@ -126,10 +128,10 @@ void SafeTensors::Shard::parse(std::uint64_t file_bytes) {
   if (header_bytes > kMostJson_bytes || header_bytes > file_bytes - 8)
     refuse(path, text("found a header of ", header_bytes, " bytes, expected at most ",
                       std::min(kMostJson_bytes, file_bytes - 8), ": no safetensors file, or truncated"));
-  std::string header(header_bytes, '\0');
-  read(header.data(), 8, header.size());
+  std::string json(header_bytes, '\0');
+  read(json.data(), 8, json.size());
   data_begin = 8 + header_bytes;
-  entries = parse_header(header, file_bytes - data_begin, path);
+  header = parse_header(json, file_bytes - data_begin, path);
 }
 
 void SafeTensors::Shard::read(char* to, std::uint64_t first, std::size_t bytes) const {
@@ -147,8 +149,9 @@ SafeTensors SafeTensors::open(const std::string& path) {
   tensors.path_ = path;
   if (!path.ends_with(".index.json")) {
     const auto shard = std::make_shared<Shard>(path);
-    tensors.entries_ = shard->entries;
-    for (const auto& item : shard->entries) tensors.shard_of_.emplace(item.first, shard);
+    tensors.entries_ = shard->header.entries;
+    tensors.metadata_ = shard->header.metadata;
+    for (const auto& item : tensors.entries_) tensors.shard_of_.emplace(item.first, shard);
     return tensors;
   }
   const boost::json::object index = read_json_object(path);
@@ -163,8 +166,8 @@ SafeTensors SafeTensors::open(const std::string& path) {
                         ", expected the name of a file in the same directory"));
     auto& shard = shards[file];
     if (!shard) shard = std::make_shared<Shard>((std::filesystem::path(path).parent_path() / file).string());
-    const auto entry = shard->entries.find(tensor);
-    if (entry == shard->entries.end())
+    const auto entry = shard->header.entries.find(tensor);
+    if (entry == shard->header.entries.end())
       refuse(path, text("weight_map: ", in_quotes(tensor), " is not in ", in_quotes(file)));
     tensors.entries_.insert(*entry);
     tensors.shard_of_.emplace(tensor, shard);
@@ -220,6 +223,35 @@ std::vector<float> SafeTensors::read_finite(const std::string& tensor) const {
 }
 std::vector<double> SafeTensors::read_double(const std::string& tensor) const {
   return read_as<double>(tensor, 0, entry(tensor).count());
+}
+
+std::string SafeTensors::base_digest() const {
+  const auto found = metadata_.find(kBaseDigest);
+  return found == metadata_.end() ? "" : found->second;
+}
+
+bool SafeTensors::has_digests() const {
+  return std::any_of(metadata_.begin(), metadata_.end(),
+                     [](const auto& item) { return item.first.starts_with(kTensorDigest); });
+}
+
+void SafeTensors::verify_digests() const {
+  if (!has_digests()) return;
+  const std::string prefix = kTensorDigest;
+  for (const auto& [key, expected] : metadata_) {
+    if (!key.starts_with(prefix)) continue;
+    const std::string tensor = key.substr(prefix.size());
+    const Entry& entry = this->entry(tensor);
+    const Shard& shard = *shard_of_.at(tensor);
+    std::vector<char> bytes(entry.end - entry.begin);
+    shard.read(bytes.data(), shard.data_begin + entry.begin, bytes.size());
+    if (const std::string found = digest_of(bytes.data(), bytes.size()).hex(); found != expected)
+      refuse(path_, text("tensor ", in_quotes(tensor), " is damaged: its digest is ", found, ", expected ",
+                         in_quotes(expected)));
+  }
+  for (const auto& [tensor, entry] : entries_)
+    if (!metadata_.count(prefix + tensor))
+      refuse(path_, text("tensor ", in_quotes(tensor), " is none of those that the file names the digests of"));
 }
 
 }  // namespace lorashard::core

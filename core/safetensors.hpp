@@ -16,9 +16,17 @@ namespace lorashard::core {
 
 using kernels::Index;
 
+// What files that this program exports say in "__metadata__", which other readers pass over: the digest of the base
+// that an adapter belongs to, and behind kTensorDigest the name of each tensor with the digest of its bytes.
+inline constexpr const char* kBaseDigest = "lorashard.base_digest";
+inline constexpr const char* kTensorDigest = "lorashard.digest.";
+
 // other: a type of the format that this program does not read; such tensors may be in a file.
 enum class StoredType { f64, f32, f16, bf16, i64, i32, u8, other };
 const char* name(StoredType type);
+
+// "4x12"; "a scalar" where there is no axis.
+std::string extents_text(const std::vector<Index>& extents);
 
 class SafeTensors {
  public:
@@ -27,6 +35,10 @@ class SafeTensors {
     std::vector<Index> extents;
     std::uint64_t begin = 0, end = 0;  // bytes in the data section
     Index count() const;               // elements
+  };
+  struct Header {
+    std::map<std::string, Entry> entries;
+    std::map<std::string, std::string> metadata;  // "__metadata__"
   };
 
   // One .safetensors file, or a "....safetensors.index.json" whose weight_map names the shards beside it.
@@ -45,9 +57,14 @@ class SafeTensors {
   std::vector<float> read_finite(const std::string& tensor, Index first, Index count) const;
   std::vector<float> read_finite(const std::string& tensor) const;
 
-  // Checks a header that is in memory (what the fuzzer feeds): fills entries, throws as open does.
-  static std::map<std::string, Entry> parse_header(std::span<const char> json, std::uint64_t data_bytes,
-                                                   const std::string& path);
+  // In hex, where the file says it; empty otherwise, and for an index.
+  std::string base_digest() const;
+  // Where the file names its tensors' digests: all are there, no others, and none was changed. Throws as open does.
+  void verify_digests() const;
+  bool has_digests() const;
+
+  // Checks a header that is in memory (what the fuzzer feeds), throws as open does.
+  static Header parse_header(std::span<const char> json, std::uint64_t data_bytes, const std::string& path);
 
  private:
   struct Shard;
@@ -55,6 +72,7 @@ class SafeTensors {
   std::vector<Number> read_as(const std::string& tensor, Index first, Index count) const;
   std::string path_;
   std::map<std::string, Entry> entries_;
+  std::map<std::string, std::string> metadata_;
   std::map<std::string, std::shared_ptr<Shard>> shard_of_;
 };
 

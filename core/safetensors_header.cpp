@@ -13,6 +13,8 @@ namespace json = boost::json;
 using kernels::Failure;
 using kernels::text;
 
+constexpr const char* kMetadata = "__metadata__";
+
 struct StoredName {
   const char* name;
   StoredType type;
@@ -78,6 +80,17 @@ SafeTensors::Entry parse_entry(const TensorPlace& place, const json::value& valu
   return entry;
 }
 
+// Texts by name; the format has nothing else there.
+std::map<std::string, std::string> parse_metadata(const json::value& value, const std::string& path) {
+  const std::string place = text(path, ": ", kMetadata);
+  if (!value.is_object())
+    kernels::fail(Failure::configuration, text(place, ": found ", shown(&value), ", expected an object"));
+  const JsonFields fields{value.get_object(), place};
+  std::map<std::string, std::string> metadata;
+  for (const auto& item : fields.object) metadata.emplace(item.key(), fields.text(item.key()));
+  return metadata;
+}
+
 // The format wants the data to be the tensors one after the other, with nothing between, below or on top of them.
 void check_contiguous(const std::map<std::string, SafeTensors::Entry>& entries, std::uint64_t data_bytes,
                       const std::string& path) {
@@ -106,22 +119,31 @@ const char* name(StoredType type) {
   return "another type";
 }
 
+std::string extents_text(const std::vector<Index>& extents) {
+  std::string out;
+  for (const Index n : extents) out += (out.empty() ? "" : "x") + std::to_string(n);
+  return out.empty() ? "a scalar" : out;
+}
+
 Index SafeTensors::Entry::count() const {
   Index count = 1;
   for (const Index n : extents) count *= n;
   return count;
 }
 
-std::map<std::string, SafeTensors::Entry> SafeTensors::parse_header(std::span<const char> header,
-                                                                    std::uint64_t data_bytes, const std::string& path) {
-  const json::object object = parse_json_object({header.data(), header.size()}, path);
-  std::map<std::string, Entry> entries;
+SafeTensors::Header SafeTensors::parse_header(std::span<const char> source, std::uint64_t data_bytes,
+                                              const std::string& path) {
+  const json::object object = parse_json_object({source.data(), source.size()}, path);
+  Header header;
   for (const auto& item : object) {
     const std::string tensor(item.key());
-    if (tensor != "__metadata__") entries.emplace(tensor, parse_entry({path, tensor}, item.value(), data_bytes));
+    if (tensor == kMetadata)
+      header.metadata = parse_metadata(item.value(), path);
+    else
+      header.entries.emplace(tensor, parse_entry({path, tensor}, item.value(), data_bytes));
   }
-  check_contiguous(entries, data_bytes, path);
-  return entries;
+  check_contiguous(header.entries, data_bytes, path);
+  return header;
 }
 
 }  // namespace lorashard::core

@@ -25,9 +25,10 @@ using kernels::text;
 }
 
 // Padded with blanks, so that the data begin at a multiple of 8.
-std::string header_of(const std::vector<NewTensor>& tensors) {
-  json::object header;
-  header["__metadata__"] = {{"format", "pt"}};
+std::string header_of(const std::vector<NewTensor>& tensors, const std::map<std::string, std::string>& metadata) {
+  json::object header, more{{"format", "pt"}};
+  for (const auto& [key, value] : metadata) more[key] = value;
+  header["__metadata__"] = std::move(more);
   Index at = 0;
   for (const NewTensor& tensor : tensors) {
     json::array extents(tensor.extents.begin(), tensor.extents.end());
@@ -49,12 +50,13 @@ Index NewTensor::bytes() const {
   return count;
 }
 
-SafeTensorsWriter::SafeTensorsWriter(const std::string& path, const std::vector<NewTensor>& tensors)
+SafeTensorsWriter::SafeTensorsWriter(const std::string& path, const std::vector<NewTensor>& tensors,
+                                     const std::map<std::string, std::string>& metadata)
     : path_(path), partial_(path + ".partial") {
   descriptor_ = ::open(partial_.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
   if (descriptor_ < 0) fail_system(partial_, "create");
   for (const NewTensor& tensor : tensors) left_bytes_ += tensor.bytes();
-  const std::string header = header_of(tensors);
+  const std::string header = header_of(tensors, metadata);
   const std::uint64_t length = header.size();
   try {
     put(&length, sizeof length);

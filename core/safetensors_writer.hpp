@@ -1,6 +1,7 @@
 // Writes a file in the safetensors format (safetensors.hpp), tensor after tensor, in bounded memory.
 #pragma once
 
+#include <map>
 #include <span>
 #include <string>
 #include <vector>
@@ -20,8 +21,9 @@ struct NewTensor {
 
 class SafeTensorsWriter {
  public:
-  // Writes the header to "<path>.partial". Throws Failure::storage.
-  SafeTensorsWriter(const std::string& path, const std::vector<NewTensor>& tensors);
+  // Writes the header to "<path>.partial"; `metadata` goes into it beside the format's own. Throws Failure::storage.
+  SafeTensorsWriter(const std::string& path, const std::vector<NewTensor>& tensors,
+                    const std::map<std::string, std::string>& metadata = {});
   // Unless finished, removes what was written.
   ~SafeTensorsWriter();
   SafeTensorsWriter(const SafeTensorsWriter&) = delete;

@@ -170,10 +170,7 @@ void Trainer::load(const std::string& path) {
   if (reader.info().method != method) {
     fail(Failure::configuration, text(path, ": method: found ", reader.info().method, ", expected ", method));
   }
-  if (reader.info().base_digest != s.base_digest) {
-    fail(Failure::configuration, text(path, ": base_digest: found ", reader.info().base_digest, ", expected ",
-                                      s.base_digest, " of ", s.config.model.base));
-  }
+  expect_base(path, reader.info().base_digest, s.base_digest, s.config.model.base);
   s.expect_entries(reader);
   const auto read = [&](const std::string& name, const dist::AxisCut& rows, const dist::AxisCut& cols, Matrix to) {
     fill_from_host(s.context.device, to, [&](Matrix host) { reader.read(name, rows, cols, host); });

@@ -4,9 +4,9 @@
 #include <fstream>
 
 #include "core/base_file.hpp"
-#include "core/checkpoint.hpp"
 #include "core/option_values.hpp"
 #include "core/quote.hpp"
+#include "launch/info_adapters.hpp"
 #include "launch/subcommands.hpp"
 #include "launch/summary.hpp"
 #include "launch/units.hpp"
@@ -22,26 +22,15 @@ namespace {
 
 std::string describe_base(const std::string& path) {
   const core::BaseFile base(path);
+  base.verify();
   const core::ModelShape& s = base.shape();
   const auto& merged = base.merged_from();
   return text(path, ": base\n", "  family ", s.family, ", ", s.layers, " layers, width ", s.width, ", ", s.heads,
               " heads (", s.kv_heads, " key/value), feed-forward ", s.ffn, ", vocabulary ", s.vocab, ", context ",
               s.context, ", ", s.tied_head ? "tied" : "own", " head\n  ", count_text(parameter_count(s)),
               " parameters as ", name(base.dtype(core::tensor_table(s).front())), "\n  digest ", base.digest().hex(),
-              "\n", merged ? text("  merged from base ", merged->base, " and adapter ", merged->adapter, "\n") : "");
-}
-
-std::string describe_checkpoint(const std::string& path) {
-  const core::CheckpointReader checkpoint(path);
-  checkpoint.verify();
-  const core::CheckpointInfo& info = checkpoint.info();
-  Index values = 0;
-  for (const core::CheckpointEntry& entry : checkpoint.entries())
-    if (!entry.name.ends_with("_moment") && !entry.name.ends_with(".alpha")) values += entry.rows * entry.cols;
-  return text(path, ": checkpoint\n  method ", info.method, ", ", count_text(info.step), " steps done, ",
-              count_text(values), " trained values\n  whole: the digests of all ", checkpoint.entries().size(),
-              " tensors agree\n  base ", info.base_digest.empty() ? "none" : info.base_digest,
-              "\n", info.config);
+              "\n  whole: the digests of all ", core::tensor_table(s).size(), " tensors agree\n",
+              merged ? text("  merged from base ", merged->base, " and adapter ", merged->adapter, "\n") : "");
 }
 
 std::string describe_tokens(const core::H5File& file) {
@@ -52,25 +41,29 @@ std::string describe_tokens(const core::H5File& file) {
               "\n");
 }
 
-std::string describe_file(const std::string& path) {
+std::string describe_file(const std::string& path, const std::string& base) {
+  if (path.ends_with(".safetensors") || path.ends_with(".safetensors.index.json"))
+    return describe_safetensors(path, base);
   const core::H5File file = core::H5File::open(path);
   const std::string format = file.text("/", "format");
   if (format.starts_with("lorashard base")) return describe_base(path);
-  if (format.starts_with("lorashard checkpoint")) return describe_checkpoint(path);
+  if (format.starts_with("lorashard checkpoint")) return describe_checkpoint(path, base);
   if (format.starts_with("lorashard tokens")) return describe_tokens(file);
   fail(Failure::configuration, text(path, ": format: found ", core::in_quotes(format), ", expected a lorashard file"));
 }
 
 // A run directory: its newest checkpoint, and its figures when it is finished.
-std::string describe_path(const std::string& path) {
+std::string describe_path(const std::string& path, const std::string& base) {
   namespace fs = std::filesystem;
-  if (!fs::is_directory(path)) return describe_file(path);
+  std::error_code none;
+  if (!fs::is_directory(path, none)) return describe_file(path, base);
+  if (fs::exists(path + "/adapter_config.json", none)) return describe_peft(path, base);
   std::string lines, newest;
   std::error_code error;  // no such folder: no checkpoint yet
   for (const fs::directory_entry& entry : fs::directory_iterator(path + "/checkpoints", error))
     if (entry.path().extension() == ".h5") newest = std::max(newest, entry.path().string());
   if (fs::exists(path + "/summary.json")) lines += comparison_table({path}) + "\n" + against_plan_text_of(path);
-  return lines + (newest.empty() ? path + ": no checkpoint yet\n" : describe_file(newest));
+  return lines + (newest.empty() ? path + ": no checkpoint yet\n" : describe_file(newest, base));
 }
 
 std::string describe_schedule(const Arguments& arguments) {
@@ -90,9 +83,11 @@ std::string describe_schedule(const Arguments& arguments) {
 const Syntax& info_syntax() {
   static const Syntax syntax{
       .usage =
-          "lorashard info <file or run directory> ... | --table <run directory> ... | --schedule --mesh.pipeline <n>",
-      .about = "Says what is in a base, token or checkpoint file or a run directory, and whether a checkpoint is whole.",
-      .options = {{"table", "", "finished runs side by side"},
+          "lorashard info <file or directory> ... [--base <file.h5>] | --table <run directory> ... | --schedule "
+          "--mesh.pipeline <n>",
+      .about = "Says what is in a file, a run or a PEFT adapter; of bases and adapters also whether they are whole.",
+      .options = {{"base", "file", "the base that the adapters must belong to"},
+                  {"table", "", "finished runs side by side"},
                   {"schedule", "", "the pipeline's order of work: F forward, B backward, one line a stage"},
                   {"microbatches", "n", "of the schedule; 8 unless given"}},
       .job_keys = true,
@@ -112,7 +107,7 @@ int info(dist::Runtime& runtime, int argc, char** argv) {
     fail(Failure::configuration, "command line: found nothing to describe; see lorashard info --help");
   }
   if (!arguments.has("table"))
-    for (const std::string& path : arguments.words()) lines += describe_path(path);
+    for (const std::string& path : arguments.words()) lines += describe_path(path, arguments.value("base"));
   std::fputs(lines.c_str(), stdout);
   return 0;
 }

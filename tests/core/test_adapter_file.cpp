@@ -87,6 +87,11 @@ TEST_F(AdapterFile, PatternsGiveRankAndAlpha) {
   EXPECT_EQ(read(R"("rank_pattern":{"h\\.[01]\\..*":5,"c_fc":4})", 5).rank, 5) << "the first that matches";
   EXPECT_EQ(read(R"("rank_pattern":{"fc":4,"mlp":4,"1.mlp.c_f":4})", 2).rank, 2) << "after a dot, to the end";
   EXPECT_EQ(read(R"("alpha_pattern":{"mlp.c_fc":7.5})", 2).alpha, 7.5);
+  for (const char* bad :
+       {R"("alpha_pattern":{"c_fc":0})", R"("alpha_pattern":{"c_fc":1e400})", R"("alpha_pattern":{"c_fc":1e-50})"})
+    refuse(
+        peft(std::string(R"({"peft_type":"LORA","r":2,"lora_alpha":3,)") + bad + "}", "h.1.mlp.c_fc", {2, 6}, {24, 2}),
+        {"adapter_config.json", "alpha", "finite scale"});
   const AdapterPair stable = read(R"("use_rslora":true,"rank_pattern":{"c_fc":4})", 4);
   EXPECT_DOUBLE_EQ(stable.alpha / static_cast<double>(stable.rank), 3.0 / std::sqrt(4.0));
 }
@@ -111,6 +116,39 @@ TEST_F(AdapterFile, RefusesWhatPeftCanAndThisProgramCannot) {
   refuse(config(plain + R"(,"rank_pattern":{"(((":4})"), {"pattern", "'((('"});
   refuse(config(plain + R"(,"rank_pattern":{"((.*)*)*x":4})"), {"pattern"});
   refuse(config("]"), {"adapter_config.json", "invalid JSON"});
+}
+
+// Just the modules that the configuration names: PEFT would start the missing ones anew, and pass over the others.
+TEST_F(AdapterFile, TensorsAndTargetsMustBeTheSame) {
+  SafetensorsBuilder both;
+  for (const char* module : {"h.0.mlp.c_fc", "h.1.mlp.c_fc"})
+    both.add(kPrefix + module + ".lora_A.weight", {2, 6}, values(12))
+        .add(kPrefix + module + ".lora_B.weight", {24, 2}, values(48));
+  SafetensorsBuilder one;
+  one.add("base_model.model.h.1.mlp.c_fc.lora_A.weight", {2, 6}, values(12));  // of a model without its head
+  one.add("base_model.model.h.1.mlp.c_fc.lora_B.weight", {24, 2}, values(48));
+  const auto config = [](const std::string& keys) {
+    return R"({"peft_type":"LORA","r":2,"lora_alpha":3,)" + keys + "}";
+  };
+  for (const char* keys :
+       {R"("target_modules":["c_fc"])", R"("target_modules":["mlp.c_fc","lm_head"])", R"("target_modules":".*\\.c_fc")",
+        R"("target_modules":["h.0.mlp.c_fc","h.1.mlp.c_fc"])",
+        R"("target_modules":["c_fc"],"layers_to_transform":[0,1],"layers_pattern":"h")"}) {
+    EXPECT_EQ(read_adapter(peft(config(keys), both), shape_).size(), 2u) << keys;
+    if (std::string(keys).find("layers_") == std::string::npos)
+      refuse(peft(config(keys), one), {"adapter_model.safetensors", "h.0.mlp.c_fc are missing", "adapter_config.json"});
+  }
+  for (const char* keys : {R"("target_modules":["c_fc"],"layers_to_transform":1)", R"("target_modules":"h\\.1\\..*c_fc")",
+                           R"("target_modules":["c_fc"],"exclude_modules":["h.0.mlp.c_fc"])",
+                           R"("target_modules":["c_fc"],"exclude_modules":".*h\\.0.*")"}) {
+    EXPECT_EQ(read_adapter(peft(config(keys), one), shape_).size(), 1u) << keys;
+    refuse(peft(config(keys), both), {"transformer.h.0.mlp.c_fc", "none of the targets"});
+  }
+  refuse(peft(config(R"("target_modules":["c_fc","c_attn"])"), both), {"transformer.h.0.attn.c_attn are missing"});
+  refuse(peft(config(R"("target_modules":[])"), both), {"none of the targets"});
+  refuse(peft(config(R"("target_modules":7)"), both), {"target_modules", "found 7"});
+  refuse(peft(config(R"("target_modules":["c_fc"],"layers_to_transform":["0"])"), both), {"layers_to_transform"});
+  refuse(peft(config(R"("target_modules":"(((")"), both), {"pattern", "'((('"});
 }
 
 TEST_F(AdapterFile, RefusesTensorsThatDoNotFit) {

@@ -159,6 +159,35 @@ TEST_F(CheckpointTest, ADamagedTensorIsNamed) {
                  {path, "first_moment/layers.3.attention.qkv.q.lora_a", "damaged"});
 }
 
+TEST_F(CheckpointTest, AMissingOrAddedTensorIsNamed) {
+  const std::string path = write("c.h5"), whole = bytes_of(path);
+  const std::string missing = "tensors/layers.3.attention.qkv.q.lora_b",
+                    moment = "second_moment/layers.3.attention.qkv.q.lora_a";
+  for (const std::string& name : {missing, moment}) {
+    put_bytes(path, whole);
+    const hid_t file = H5Fopen(path.c_str(), H5F_ACC_RDWR, H5P_DEFAULT);
+    EXPECT_GE(H5Ldelete(file, name.c_str(), H5P_DEFAULT), 0);
+    H5Fclose(file);
+    expect_refused([&] { CheckpointReader reader(path); }, Failure::storage, {path, "'" + name + "' is missing"});
+  }
+  put_bytes(path, whole);
+  const hid_t file = H5Fopen(path.c_str(), H5F_ACC_RDWR, H5P_DEFAULT);
+  EXPECT_GE(H5Lcreate_hard(file, missing.c_str(), file, "tensors/more", H5P_DEFAULT, H5P_DEFAULT), 0);
+  H5Fclose(file);
+  expect_refused([&] { CheckpointReader reader(path); }, Failure::storage, {path, "'tensors/more' is none of"});
+}
+
+// A digest that was changed is no other than a changed tensor: the one that does not agree with its data is named.
+TEST_F(CheckpointTest, ADamagedDigestNamesItsTensor) {
+  const std::string path = write("c.h5"), name = "tensors/layers.10.mlp.up.lora_a";
+  const hid_t file = H5Fopen(path.c_str(), H5F_ACC_RDWR, H5P_DEFAULT);
+  const hid_t set = H5Dopen2(file, name.c_str(), H5P_DEFAULT), at = H5Aopen(set, "digest", H5P_DEFAULT);
+  const hid_t type = H5Aget_type(at);
+  EXPECT_GE(H5Awrite(at, type, Digest{3, 4}.hex().c_str()), 0);
+  H5Tclose(type), H5Aclose(at), H5Dclose(set), H5Fclose(file);
+  expect_refused([&] { CheckpointReader reader(path); }, Failure::storage, {path, "'" + name + "' is damaged"});
+}
+
 // The reservation must cover the file: on many ranks nothing may fail for want of space after it.
 TEST_F(CheckpointTest, TheReservationIsEnoughAndNotMuchMore) {
   for (const std::size_t count : {1, 30, 700})

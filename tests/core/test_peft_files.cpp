@@ -1,66 +1,43 @@
 // Adapters of checkpoints as PEFT directories, out and in again.
 #include <gtest/gtest.h>
 
+#include <boost/json.hpp>
+#include <cstring>
 #include <filesystem>
 #include <map>
 
-#include "core/adapter.hpp"
 #include "core/adapter_file.hpp"
-#include "core/checkpoint.hpp"
 #include "core/export.hpp"
-#include "core/options.hpp"
+#include "core/safetensors.hpp"
 #include "tests/core/expect_refused.hpp"
+#include "tests/core/made_checkpoint.hpp"
+#include "tests/core/safetensors_bytes.hpp"
 #include "tests/core/temporary_directory.hpp"
 
 namespace lorashard::core {
 namespace {
 
-using dist::AxisCut;
 using kernels::Failure;
 using kernels::text;
 
 // Adapters of a checkpoint written as PEFT has them, and read again.
 class PeftFiles : public testing::Test {
  protected:
-  std::string checkpoint(const Config& config) {
+  std::string checkpoint(const Config& config, const std::string& base_digest = "") {
     const std::string path = directory_ / "adapter.h5";
-    const TrainingPlan plan = make_plan(config);
-    std::vector<CheckpointEntry> entries;
-    for (const AdapterSpec& spec : plan.adapters)
-      for (const char* suffix : {"", "/first_moment", "/second_moment"}) {
-        entries.push_back({spec.a_name() + suffix, spec.rank, spec.in});
-        entries.push_back({spec.b_name() + suffix, spec.out, spec.rank});
-      }
-    for (const AdapterSpec& spec : plan.adapters) entries.push_back({spec.alpha_name(), 1, 1});
-    CheckpointWriter writer(path, {1, "lora", canonical_text(config), ""}, entries, *alone_);
-    for (const CheckpointEntry& entry : entries) {
-      std::vector<float> values(static_cast<std::size_t>(entry.rows * entry.cols));
-      for (std::size_t i = 0; i < values.size(); ++i) values[i] = static_cast<float>(values_.size() * 100 + i);
-      for (const AdapterSpec& spec : plan.adapters)
-        if (entry.name == spec.alpha_name()) values[0] = static_cast<float>(spec.alpha);
-      values_[entry.name] = values;
-      writer.write(entry.name, AxisCut::whole(entry.rows), AxisCut::whole(entry.cols),
-                   kernels::view(values.data(), entry.rows, entry.cols));
-    }
-    writer.finish();
+    values_ = make_checkpoint(path, config, base_digest);
     return path;
-  }
-  static Config job(const std::string& lines) {
-    Config config = parse_config("[model]\nlayers = 2\nwidth = 8\nheads = 4\nffn = 6\nvocab = 5\ncontext = 4\n" + lines, "job", {});
-    complete_config(config, nullptr);
-    return config;
   }
 
   TemporaryDirectory directory_;
-  std::unique_ptr<kernels::Device> device_ = kernels::make_meta_device();
-  std::unique_ptr<dist::Communicator> alone_ = dist::make_meta_communicator(*device_, "world", 0, 1);
   std::map<std::string, std::vector<float>> values_;
 };
 
 TEST_F(PeftFiles, LlamaAdaptersComeBackAsTheyWere) {
   for (const bool neighbours : {false, true}) {
-    const Config config = job(text("family = llama\nkv_heads = 2\nrope_neighbours = ", neighbours ? "yes" : "no",
-                                   "\n[adapter]\ntargets = all\nlayers = 1\nrank = 2\nrank.up = 3\nalpha = 5\nalpha.q = 7\n"));
+    const Config config =
+        made_job(text("family = llama\nkv_heads = 2\nrope_neighbours = ", neighbours ? "yes" : "no",
+                      "\n[adapter]\ntargets = all\nlayers = 1\nrank = 2\nrank.up = 3\nalpha = 5\nalpha.q = 7\n"));
     const std::string to = directory_ / text("peft", neighbours);
     EXPECT_EQ(export_adapter(checkpoint(config), "", to).tensors, 14);
     const std::vector<AdapterPair> pairs = read_adapter(to, config.model.shape);
@@ -91,7 +68,7 @@ std::vector<double> change_of(const AdapterPair& pair) {
 }
 
 TEST_F(PeftFiles, PartsOfOneModuleBecomeOnePair) {
-  const Config config = job("[adapter]\ntargets = q,v,up\nrank = 2\nrank.v = 3\nalpha = 4\nalpha.v = 12\n");
+  const Config config = made_job("[adapter]\ntargets = q,v,up\nrank = 2\nrank.v = 3\nalpha = 4\nalpha.v = 12\n");
   const std::string to = directory_ / "peft";
   export_adapter(checkpoint(config), "", to);
   const std::vector<AdapterPair> pairs = read_adapter(to, config.model.shape);
@@ -111,7 +88,7 @@ TEST_F(PeftFiles, PartsOfOneModuleBecomeOnePair) {
 }
 
 TEST_F(PeftFiles, AJointAdapterBecomesThree) {
-  const Config config = job("family = llama\nkv_heads = 2\n[adapter]\ntargets = qkv\nrank = 2\nalpha = 4\n");
+  const Config config = made_job("family = llama\nkv_heads = 2\n[adapter]\ntargets = qkv\nrank = 2\nalpha = 4\n");
   const std::string to = directory_ / "peft";
   export_adapter(checkpoint(config), "", to);
   const std::vector<AdapterPair> pairs = read_adapter(to, config.model.shape);
@@ -125,7 +102,7 @@ TEST_F(PeftFiles, AJointAdapterBecomesThree) {
 }
 
 TEST_F(PeftFiles, RefusesWhatPeftCannotHold) {
-  const Config config = job("[adapter]\ntargets = up,down\nrank = 2\n");
+  const Config config = made_job("[adapter]\ntargets = up,down\nrank = 2\n");
   const std::string path = checkpoint(config);
   export_adapter(path, "", directory_ / "once");
   expect_refused([&] { export_adapter(path, "", directory_ / "once"); }, Failure::configuration, {"found an adapter there"});
@@ -134,6 +111,53 @@ TEST_F(PeftFiles, RefusesWhatPeftCannotHold) {
   put_bytes(path, bytes);
   expect_refused([&] { export_adapter(path, "", directory_ / "twice"); }, Failure::storage, {path});
   EXPECT_FALSE(std::filesystem::exists(directory_ / "twice"));
+}
+
+// A file without its last tensors, and if so without what it says of itself.
+std::string without_last(const std::string& bytes, int count, bool plain = false) {
+  std::uint64_t length = 0;
+  std::memcpy(&length, bytes.data(), 8);
+  boost::json::object header = boost::json::parse(bytes.substr(8, length)).as_object();
+  std::string data = bytes.substr(8 + length);
+  for (; count > 0; --count)
+    for (const auto& [name, entry] : header) {
+      if (name == "__metadata__") continue;
+      const auto& offsets = entry.at("data_offsets").as_array();
+      if (offsets[1].to_number<std::size_t>() != data.size()) continue;
+      data.resize(offsets[0].to_number<std::size_t>());
+      header.erase(name);
+      break;
+    }
+  if (plain) header.erase("__metadata__");
+  return safetensors_bytes(boost::json::serialize(header), data);
+}
+
+// What is exported names its base and the digests of its tensors: a bit that turns, a tensor that is gone and one that
+// came are each named.
+TEST_F(PeftFiles, AreBoundToTheirBaseAndTheirContents) {
+  const Config config = made_job("[adapter]\ntargets = q,v,up\nrank = 2\n");
+  const std::string to = directory_ / "peft", path = to + "/adapter_model.safetensors", base(32, 'b');
+  export_adapter(checkpoint(config, base), "", to);
+  EXPECT_EQ(stated_base(to), base);
+  const std::string whole = bytes_of(path);
+  const SafeTensors tensors = SafeTensors::open(path);
+  std::uint64_t data_bytes = 0;
+  for (const auto& [name, entry] : tensors.entries()) data_bytes = std::max(data_bytes, entry.end);
+  for (const auto& [name, entry] : tensors.entries()) {
+    std::string flipped = whole;
+    flipped[whole.size() - data_bytes + (entry.begin + entry.end) / 2] ^= 4;
+    put_bytes(path, flipped);
+    expect_refused([&] { read_adapter(to, config.model.shape); }, Failure::configuration, {path, name, "damaged"});
+  }
+  put_bytes(path, without_last(whole, 1));
+  expect_refused([&] { read_adapter(to, config.model.shape); }, Failure::configuration,
+                 {path, "'base_model.model.transformer.h.1.mlp.c_fc.lora_B.weight' is missing"});
+  // As somebody else would have written it: what the configuration asks for is missing.
+  put_bytes(path, without_last(whole, 2, true));
+  expect_refused([&] { read_adapter(to, config.model.shape); }, Failure::configuration,
+                 {path, "transformer.h.1.mlp.c_fc are missing", "adapter_config.json"});
+  put_bytes(path, whole);
+  EXPECT_EQ(read_adapter(to, config.model.shape).size(), 4u);
 }
 
 }  // namespace

@@ -29,7 +29,7 @@ void feed_header(std::span<const char> input) {
   if (input.size() < 8) return;
   std::uint64_t data_bytes = 0;
   std::memcpy(&data_bytes, input.data(), 8);
-  accepts([&] { check_entries(SafeTensors::parse_header(input.subspan(8), data_bytes, "input"), data_bytes); });
+  accepts([&] { check_entries(SafeTensors::parse_header(input.subspan(8), data_bytes, "input").entries, data_bytes); });
 }
 
 bool floating(StoredType type) {

@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include <cmath>
+#include <cstring>
 
 #include "tests/core/safetensors_bytes.hpp"
 #include "tests/launch/program.hpp"
@@ -130,6 +131,65 @@ TEST_F(BadInput, AdapterAndCheckpoint) {
   expect_refused(job + "--run.resume adapter.h5 --train.steps 2", 2, HasSubstr("train.steps"));
   expect_damage_refused("adapter.h5", job + "--run.resume");
   expect_damage_refused("adapter.h5", job + "--adapter.init");
+}
+
+// Whatever takes an adapter refuses one of another base, whichever way it is written down.
+TEST_F(BadInput, AdaptersOfAnotherBase) {
+  make_base("base.h5");
+  make_base("other.h5", "--adapter.seed 2");
+  ASSERT_EQ(call("train --config job.ini --model.base base.h5").code, 0) << content_of(at(".err"));
+  std::filesystem::rename(at("run/adapter.h5"), at("adapter.h5"));
+  std::filesystem::remove_all(at("run"));
+  ASSERT_EQ(call("export --from adapter.h5 --to peft").code, 0) << content_of(at(".err"));
+  for (const std::string adapter : {"adapter.h5", "peft"}) {
+    const auto refused = [&](const std::string& arguments) {
+      expect_refused(arguments + adapter, 2,
+                     AllOf(HasSubstr(adapter), HasSubstr("base_digest"), HasSubstr("other.h5")));
+    };
+    refused("train --config job.ini --model.base other.h5 --adapter.init ");
+    refused("evaluate --config job.ini --model.base other.h5 --data.valid train.h5 --adapter ");
+    refused("generate --config job.ini --model.base other.h5 --prompt x --adapter ");
+    refused("merge --config job.ini --model.base other.h5 --to merged.h5 --adapter ");
+    refused("info --base other.h5 ");
+    EXPECT_EQ(call("evaluate --config job.ini --model.base base.h5 --data.valid train.h5 --adapter " + adapter).code,
+              0);
+  }
+  expect_refused("export --from adapter.h5 --base other.h5 --to out", 2,
+                 AllOf(HasSubstr("adapter.h5"), HasSubstr("base_digest")));
+}
+
+TEST_F(BadInput, PeftDirectory) {
+  make_base("base.h5");
+  ASSERT_EQ(call("train --config job.ini --model.base base.h5").code, 0) << content_of(at(".err"));
+  ASSERT_EQ(call("export --from run/adapter.h5 --to peft").code, 0) << content_of(at(".err"));
+  std::filesystem::remove_all(at("run"));
+  const std::string config = content_of(at("peft/adapter_config.json"));
+  const std::string weights = content_of(at("peft/adapter_model.safetensors"));
+  const auto refused = [&](const testing::Matcher<const std::string&>& message) {
+    expect_refused("train --config job.ini --model.base base.h5 --adapter.init peft", 2, message);
+    expect_refused("info peft --base base.h5", 2, message);
+    write_file(at("peft/adapter_config.json"), config);
+    write_file(at("peft/adapter_model.safetensors"), weights);
+  };
+  const std::pair<const char*, const char*> edits[] = {
+      {"\"peft_type\":\"LORA\"", "\"peft_type\":\"LOHA\""},
+      {"\"use_dora\":false", "\"use_dora\":true"},
+      {"\"modules_to_save\":null", "\"modules_to_save\":[\"lm_head\"]"},
+      {"\"bias\":\"none\"", "\"bias\":\"all\""},
+      {"\"r\":16", "\"r\":8"},
+      {"\"attn.c_attn\"", "\"attn.c_attn\",\"mlp.c_fc\""}};
+  for (const auto& [from, to] : edits) {
+    std::string edited = config;
+    ASSERT_NE(edited.find(from), edited.npos) << from << " in " << edited;
+    write_file(at("peft/adapter_config.json"), edited.replace(edited.find(from), std::strlen(from), to));
+    refused(HasSubstr("peft/adapter_"));
+  }
+  write_file(at("peft/adapter_model.safetensors"), weights.substr(0, weights.size() - 4));
+  refused(HasSubstr("adapter_model.safetensors"));
+  std::string flipped = weights;
+  flipped[weights.size() - 2] ^= 1;
+  write_file(at("peft/adapter_model.safetensors"), flipped);
+  refused(HasSubstr("'base_model.model.transformer.h.1.attn.c_attn.lora_B.weight' is damaged"));
 }
 
 // A Hugging Face directory of one layer, width 4, in which `bad` has a NaN.
