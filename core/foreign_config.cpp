@@ -1,5 +1,7 @@
 #include "core/foreign_config.hpp"
 
+#include <algorithm>
+
 #include "core/json_file.hpp"
 #include "core/quote.hpp"
 #include "kernels/error.hpp"
@@ -98,14 +100,31 @@ void read_positions(const JsonFields& config, Index context, RopeShape& shape) {
   read_scaling(fields, context, shape);
 }
 
-// All layers alike, or refused.
-Index window_of(const JsonFields& config, const std::string& type) {
-  if (type == "llama") return 0;
-  const bool used = type == "mistral" || config.flag("use_sliding_window", false);
-  if (!used || !config.find("sliding_window")) return 0;
-  if (type != "mistral" && config.integer("max_window_layers", 0, 1 << 20, 0) != 0)
-    config.refuse("max_window_layers", "0: all layers see the same window");
-  return config.integer("sliding_window", 1, kMostContext);
+// Layers that see a window: "layer_types" has a word for each, otherwise those from max_window_layers on.
+Index windowed_layers(const JsonFields& config, Index layers) {
+  const json::value* types = config.find("layer_types");
+  if (!types) return std::max<Index>(0, layers - config.integer("max_window_layers", 0, 1 << 20, 28));
+  const json::array* words = types->if_array();
+  if (!words || static_cast<Index>(words->size()) != layers) config.refuse("layer_types", text("an array of ", layers, " words"));
+  Index count = 0;
+  for (const json::value& word : *words) {
+    if (word != "full_attention" && word != "sliding_attention")
+      config.refuse("layer_types", text("'full_attention' or 'sliding_attention', found ", shown(&word)));
+    count += word == "sliding_attention";
+  }
+  return count;
+}
+
+// All layers alike, or refused. A key that is absent has the library's value, null is none.
+Index window_of(const JsonFields& config, const std::string& type, Index layers) {
+  if (type == "llama" || (type != "mistral" && !config.flag("use_sliding_window", false))) return 0;
+  if (config.object.contains("sliding_window") && !config.find("sliding_window")) return 0;
+  const Index window = config.integer("sliding_window", 1, kMostContext, 4096);
+  const Index windowed = type == "mistral" ? layers : windowed_layers(config, layers);
+  if (windowed != 0 && windowed != layers)
+    config.refuse(config.find("layer_types") ? "layer_types" : "max_window_layers",
+                  text("all layers to see the same window: ", windowed, " of ", layers, " do"));
+  return windowed == 0 ? 0 : window;
 }
 
 ModelShape read_llama(const JsonFields& config, const std::string& type) {
@@ -134,7 +153,7 @@ ModelShape read_llama(const JsonFields& config, const std::string& type) {
   shape.norm_eps = epsilon_of(config, "rms_norm_eps", 1e-6f);
   shape.qkv_bias = type == "qwen2";
   shape.qk_norm = type == "qwen3";
-  shape.window = window_of(config, type);
+  shape.window = window_of(config, type, shape.layers);
   read_positions(config, shape.context, shape.rope);
   return shape;
 }

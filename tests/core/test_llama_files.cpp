@@ -149,6 +149,15 @@ TEST_F(LlamaFiles, MembersOfTheFamily) {
   EXPECT_EQ(import(qwen2 + R"(,"use_sliding_window":true,"sliding_window":4,"max_window_layers":0)").window, 4);
   expect_exported();
   refuse(qwen2 + R"(,"use_sliding_window":true,"sliding_window":4,"max_window_layers":1)", {"max_window_layers", "found 1"});
+  // What is absent is what the library takes; layer_types wins.
+  EXPECT_EQ(import(qwen2 + R"(,"use_sliding_window":true,"sliding_window":4)").window, 0);
+  EXPECT_EQ(import(qwen2 + R"(,"use_sliding_window":true,"max_window_layers":0)").window, 4096);
+  const std::string types = qwen2 + R"(,"use_sliding_window":true,"sliding_window":4,"max_window_layers":1,"layer_types":)";
+  EXPECT_EQ(import(types + R"(["sliding_attention","sliding_attention"])").window, 4);
+  EXPECT_EQ(import(types + R"(["full_attention","full_attention"])").window, 0);
+  refuse(types + R"(["full_attention","sliding_attention"])", {"layer_types", "1 of 2"});
+  refuse(types + R"(["full_attention"])", {"layer_types", "an array of 2"});
+  refuse(types + R"(["full_attention","chunked_attention"])", {"layer_types", "chunked_attention"});
 
   tensors_ = plain;
   for (const int layer : {0, 1})
@@ -163,6 +172,7 @@ TEST_F(LlamaFiles, MembersOfTheFamily) {
   EXPECT_EQ(import(R"(,"model_type":"mistral","sliding_window":3)").window, 3);
   expect_exported();
   EXPECT_EQ(import(R"(,"model_type":"mistral","sliding_window":null)").window, 0);
+  EXPECT_EQ(import(R"(,"model_type":"mistral")").window, 4096);
 }
 
 TEST_F(LlamaFiles, HeadsOfTheirOwnSizeAndATiedHead) {
