@@ -50,13 +50,13 @@ bool says_nothing(const json::value& value) {
 }
 
 void refuse_unsupported(const JsonFields& fields) {
+  if (fields.text("peft_type") != "LORA") fields.refuse("peft_type", "'LORA'");
   for (const auto& item : fields.object) {
     const std::string_view key = item.key();
     if (std::find(std::begin(kHarmless), std::end(kHarmless), key) == std::end(kHarmless) &&
         !says_nothing(item.value()))
       fields.refuse(key, "nothing: this program does not do that");
   }
-  if (fields.text("peft_type") != "LORA") fields.refuse("peft_type", "'LORA'");
   if (fields.find("bias") && fields.text("bias") != "none") fields.refuse("bias", "'none'");
   // Other initial values (PiSSA, OLoRA, LoftQ, CorDA) go with a base whose weights were changed.
   const json::value* initial = fields.find("init_lora_weights");

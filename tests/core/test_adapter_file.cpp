@@ -109,6 +109,8 @@ TEST_F(AdapterFile, RefusesWhatPeftCanAndThisProgramCannot) {
   refuse(config(plain + R"(,"bias":"all")"), {"bias", "'all'", "expected 'none'"});
   refuse(config(plain + R"(,"init_lora_weights":"pissa")"), {"init_lora_weights", "'pissa'"});
   refuse(config(R"("peft_type":"IA3","r":2,"lora_alpha":3)"), {"peft_type", "'IA3'", "'LORA'"});
+  // Before what another kind of adapter has besides.
+  refuse(config(R"("feedforward_modules":["down_proj"],"peft_type":"IA3")"), {"peft_type", "'IA3'", "'LORA'"});
   refuse(config(R"("peft_type":"LORA","r":0,"lora_alpha":3)"), {"'r'", "found 0"});
   refuse(config(R"("peft_type":"LORA","r":2)"), {"lora_alpha", "nothing"});
   refuse(config(plain + R"(,"rank_pattern":{"c_fc":2.5})"), {"rank_pattern", "2.5"});
