@@ -54,6 +54,9 @@ core::SamplingOptions options_of(const Arguments& arguments) {
   return options;
 }
 
+// Also a byte of zero, which ends a C string.
+void print(const std::string& text) { std::fwrite(text.data(), 1, text.size(), stdout); }
+
 // One line of a file of completions.
 std::string in_one_line(std::string completion) {
   for (char& c : completion)
@@ -206,10 +209,8 @@ int generate(dist::Runtime& runtime, int argc, char** argv) {
     for (const std::string& completion : all) lines += in_one_line(completion) + "\n";
     if (!printed)
       core::write_whole(arguments.value("to"), lines);
-    else if (!stream && all.size() == 1)
-      std::puts(all.front().c_str());
     else if (!stream)
-      std::fputs(lines.c_str(), stdout);
+      print(all.size() == 1 ? all.front() + "\n" : lines);
     if (arguments.has("adapters")) std::fputs(switching_text(model).c_str(), stderr);
     return 0.0;
   });

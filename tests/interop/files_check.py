@@ -41,22 +41,41 @@ kRefused = {
 }
 
 
-def check_older_files():
-    """config.json as it was written before transformers 5."""
-    name = "llama-llama3"
-    model, row = load_model(at(name)), make_row(77)
-    os.makedirs(at("older"))
-    os.link(at(name, "model.safetensors"), at("older", "model.safetensors"))
-    with open(at(name, "config.json")) as file:
-        config = json.load(file)
+def older_positions(config):
+    """As transformers 4 wrote them."""
     scaling = config.pop("rope_parameters")
     config |= {"rope_theta": scaling.pop("rope_theta"), "rope_scaling": scaling, "torch_dtype": config.pop("dtype")}
-    with open(at("older", "config.json"), "w") as file:
-        json.dump(config, file)
-    program("import --from older --to older.h5")
-    answers = Questions(program, "older", row).ask("older.h5")
-    table.near("in lorashard, and the newer one in transformers", difference(logits_of(model, row), answers), kBound)
-    table.near("in lorashard and in transformers", difference(logits_of(load_model(at("older")), row), answers), kBound)
+
+
+def no_window_after_all(config):
+    config["layer_types"] = ["full_attention"] * config["num_hidden_layers"]
+
+
+def no_layers_with_a_window(config):
+    """max_window_layers is then more than there are."""
+    del config["layer_types"], config["max_window_layers"]
+
+
+def check_configurations():
+    """Both read the same config.json, with keys that are older, are missing, or contradict each other."""
+    edits = (
+        ("llama-llama3", older_positions),
+        ("qwen2-window", no_window_after_all),
+        ("qwen2-window", no_layers_with_a_window),
+    )
+    for number, (name, edit) in enumerate(edits):
+        edited, row = f"edited{number}", make_row(70 + number)
+        os.makedirs(at(edited))
+        os.link(at(name, "model.safetensors"), at(edited, "model.safetensors"))
+        with open(at(name, "config.json")) as file:
+            config = json.load(file)
+        edit(config)
+        with open(at(edited, "config.json"), "w") as file:
+            json.dump(config, file)
+        program(f"import --from {edited} --to {edited}.h5")
+        answers = Questions(program, edited, row).ask(f"{edited}.h5")
+        what = f"{name}, {edit.__name__.replace('_', ' ')}"
+        table.near(what, difference(logits_of(load_model(at(edited)), row), answers), kBound)
 
 
 def check_bf16(name, peft_keys):
@@ -162,10 +181,10 @@ def check_refusals():
 
 def main():
     write_job(program)
-    for number, name in enumerate(("gpt2", "llama", "llama-llama3")):
+    for number, name in enumerate(("gpt2", "llama", "llama-llama3", "qwen2-window")):
         make_model(kinds()[name][0], number).save_pretrained(at(name))
         program(f"import --from {name} --to {name}.h5")
-    table.section("config.json as transformers 4 wrote it", check_older_files)
+    table.section("other configurations", check_configurations)
     table.section(
         "gpt2 in bf16 and in many files",
         check_bf16,

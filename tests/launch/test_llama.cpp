@@ -118,6 +118,21 @@ TEST_F(GoldenLlama, IsRepeatedOnEveryMesh) {
     EXPECT_LE(largest_difference(made.at(name), values), 2 * 4 * kFinalAdapter) << name;  // scale, rank, entries below 1/2
 }
 
+TEST_F(LlamaProgram, BytesOfZeroAreGeneratedToo) {
+  std::string row(16, '\0'), rows;
+  row[0] = 'a';
+  for (int i = 0; i < 8; ++i) rows += row;
+  write_file(at("train.txt"), rows);
+  write_file(at("job.ini"), kTinyJob);
+  expect_done("tokenize --from train.txt --format text --to train.h5");
+  expect_done("train --config job.ini --adapter.method full --optimizer.lr 0.03 --train.steps 30");
+  const std::string zeros(4, '\0'), told = "generate --config job.ini --model.base run/model.h5 --tokens 4 ";
+  EXPECT_EQ(expect_done(told + "--prompt a"), zeros + "\n");
+  EXPECT_EQ(expect_done(told + "--prompt a --beams 2"), zeros + "\n");
+  write_file(at("prompts.txt"), "a\naa\n");
+  EXPECT_EQ(expect_done(told + "--prompts prompts.txt"), zeros + "\n" + zeros + "\n");
+}
+
 class Stories : public LlamaProgram {
  protected:
   void SetUp() override {
