@@ -79,12 +79,9 @@ class MixedText:
         return "".join(self.pick(kSpaces) for _ in range(self.random.randint(1, 12)))
 
     def emoji(self):
-        text = self.pick(kEmoji)
-        for _ in range(self.random.randint(0, 4)):
-            text += self.pick(["\u200d", "\ufe0f\u200d", "\U0001f3fd", "\ufe0f", "", "\U0001f1e9\U0001f1ea"]) + chr(
-                self.pick(kEmoji)
-            )
-        return text
+        joints = ["\u200d", "\ufe0f\u200d", "\U0001f3fd", "\ufe0f", "", "\U0001f1e9\U0001f1ea"]
+        more = [self.pick(joints) + self.pick(kEmoji) for _ in range(self.random.randint(0, 4))]
+        return self.pick(kEmoji) + "".join(more)
 
     def stacked(self):
         """A letter under marks in no order that a normal form would leave; Hangul in parts."""
@@ -126,6 +123,7 @@ class MixedText:
                 pieces[-1] = pieces[-1] or (self.prose() if prose else self.piece())
                 length += len(pieces[-1].encode())
             texts.append("".join(pieces))
+        assert next(pending, None) is None, "some characters are in no text"
         texts[1] = "\ufeff" + texts[1]
         texts[2] = " " + texts[2]
         return texts + ["".join(self.runs(size))]
