@@ -7,7 +7,8 @@ using kernels::Failure;
 using kernels::text;
 
 Index held_bytes(const TrainingPlan& plan, Index values) {
-  return values * static_cast<Index>(sizeof(float)) + std::ssize(plan.adapters) * static_cast<Index>(sizeof(AdapterSpec));
+  return values * static_cast<Index>(sizeof(float)) +
+         std::ssize(plan.adapters) * static_cast<Index>(sizeof(AdapterSpec));
 }
 
 const HeldAdapter* AdapterCache::find(const std::string& path) {

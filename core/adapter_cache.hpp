@@ -1,5 +1,5 @@
-// Adapters that wait in host memory for their turn: as many as a limit has room for, and the one that was used longest ago
-// goes first.
+// Adapters that wait in host memory for their turn: as many as a limit has room for, and the one that was used longest
+// ago goes first.
 #pragma once
 
 #include <list>
@@ -26,7 +26,8 @@ class AdapterCache {
 
   // Null when it is not there; else it is the latest now.
   const HeldAdapter* find(const std::string& path);
-  // Lets go of the oldest until `bytes` more have room. Throws Failure::configuration, naming `path`, when they never have.
+  // Lets go of the oldest until `bytes` more have room. Throws Failure::configuration, naming `path`, when they never
+  // have.
   void make_room(const std::string& path, Index bytes);
   // After make_room(); valid until the next call of it.
   const HeldAdapter& add(HeldAdapter adapter);

@@ -102,9 +102,11 @@ const HeldAdapter& Inference::read(const std::string& path) {
 void Inference::reserve(Index sequences, Index capacity) {
   if (capacity > shape().context)
     fail(Failure::configuration,
-         text("found ", capacity, " tokens of a prompt and what follows it, expected at most the model's context ", shape().context));
+         text("found ", capacity, " tokens of a prompt and what follows it, expected at most the model's context ",
+              shape().context));
   const kernels::AttentionShape heads = heads_of(context_);
-  cache_.emplace(context_, part_->first_layer(), part_->layer_count(), sequences, capacity, heads.kv_heads * heads.head_size);
+  cache_.emplace(context_, part_->first_layer(), part_->layer_count(), sequences, capacity,
+                 heads.kv_heads * heads.head_size);
 }
 
 std::vector<float> Inference::prompt(Index sequence, std::span<const std::int32_t> ids) {
@@ -180,7 +182,8 @@ std::vector<float> Inference::run(const Microbatch& microbatch, Index first_row,
 
 std::vector<float> Inference::losses(const Rows& rows, Index length) {
   kernels::Device& device = context_.device;
-  const kernels::Integers ids(device, ActivationKind::tokens, rows.ids), labels(device, ActivationKind::tokens, rows.labels);
+  const kernels::Integers ids(device, ActivationKind::tokens, rows.ids),
+      labels(device, ActivationKind::tokens, rows.labels);
   Microbatch microbatch;
   microbatch.sequences = static_cast<Index>(rows.ids.size()) / length;
   microbatch.length = length;

@@ -1,5 +1,5 @@
-// A model that only runs forward: on every mesh of tensor x pipeline ranks, with adapters beside the base or without. Each
-// data rank works by itself.
+// A model that only runs forward: on every mesh of tensor x pipeline ranks, with adapters beside the base or without.
+// Each data rank works by itself.
 #pragma once
 
 #include <memory>
@@ -24,13 +24,13 @@ struct SwitchCost {
 
 class Inference {
  public:
-  // The base of config.model, and the adapters of config.adapter.init, if any. Adapters that it is told to use later wait in
-  // at most `held_bytes` of host memory. Collective over the mesh; device and mesh must outlive it.
+  // The base of config.model, and the adapters of config.adapter.init, if any. Adapters that it is told to use later
+  // wait in at most `held_bytes` of host memory. Collective over the mesh; device and mesh must outlive it.
   Inference(const Config& config, kernels::Device& device, dist::Mesh& mesh, Index held_bytes = 0);
 
-  // From now on with the adapters of this file, or with the base alone where it is empty. A file is read once, its digests and
-  // its base's checked, as long as it stays in the cache; what changes on the device are A and B and nothing else. Alike on
-  // all ranks of tensor and pipeline; no communication.
+  // From now on with the adapters of this file, or with the base alone where it is empty. A file is read once, its
+  // digests and its base's checked, as long as it stays in the cache; what changes on the device are A and B and
+  // nothing else. Alike on all ranks of tensor and pipeline; no communication.
   void use_adapter(const std::string& path);
   const SwitchCost& switch_cost() const { return cost_; }
   const AdapterCache& held() const { return held_; }
@@ -38,8 +38,8 @@ class Inference {
   const ModelShape& shape() const { return context_.shape; }
   // Makes room for `sequences` of at most `capacity` tokens; all are empty.
   void reserve(Index sequences, Index capacity);
-  // Sequence `sequence` is these tokens. Returns the logits (V) of what follows. Collective over tensor and pipeline, as all
-  // below; the same on every rank.
+  // Sequence `sequence` is these tokens. Returns the logits (V) of what follows. Collective over tensor and pipeline,
+  // as all below; the same on every rank.
   std::vector<float> prompt(Index sequence, std::span<const std::int32_t> ids);
   // One token more for every sequence. (sequences, V).
   std::vector<float> step(std::span<const std::int32_t> tokens);

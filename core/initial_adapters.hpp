@@ -22,8 +22,9 @@ struct AdapterBase {
 enum class Side { a, b };
 using TakeAdapter = std::function<void(const AdapterSpec&, Side, const std::function<void(Matrix to)>& read)>;
 
-// `path`: a PEFT directory, a loralib file, or a checkpoint, which `verify` gets before anything is taken from it. Calls
-// `take` for both sides of each of `wanted`, which are pairs of the file. Throws Failure::configuration and Failure::storage.
+// `path`: a PEFT directory, a loralib file, or a checkpoint, which `verify` gets before anything is taken from it.
+// Calls `take` for both sides of each of `wanted`, which are pairs of the file. Throws Failure::configuration and
+// Failure::storage.
 void read_adapters(const std::string& path, const ModelShape& shape, const std::vector<AdapterSpec>& wanted,
                    const AdapterBase& base, const std::function<void(const CheckpointReader&)>& verify,
                    const TakeAdapter& take);

@@ -76,7 +76,8 @@ std::string lines_of(const Evaluated& evaluated, bool named) {
   std::string lines;
   for (std::size_t row = 0; row < sums.losses.size(); ++row) {
     const double scored = sums.scored[row], loss = scored > 0 ? sums.losses[row] / scored : 0;
-    boost::json::object line{{"row", row}, {"loss", loss}, {"perplexity", std::exp(loss)}, {"scored", static_cast<std::int64_t>(scored)}};
+    boost::json::object line{
+        {"row", row}, {"loss", loss}, {"perplexity", std::exp(loss)}, {"scored", static_cast<std::int64_t>(scored)}};
     if (named) line["adapter"] = shown(evaluated.adapter);
     lines += boost::json::serialize(line) + "\n";
   }
@@ -128,11 +129,13 @@ core::Config forward_only(core::Config config, const std::string& adapter, int r
 int evaluate_model(dist::Runtime& runtime, const Arguments& arguments) {
   const core::Config given = arguments.config();
   if (given.data.valid.empty())
-    fail(Failure::configuration, "data.valid: missing, expected the token file to evaluate (or --outputs and --references)");
+    fail(Failure::configuration,
+         "data.valid: missing, expected the token file to evaluate (or --outputs and --references)");
   const bool several = arguments.has("adapters");
   if (several && arguments.has("adapter"))
     fail(Failure::configuration, "command line: found --adapter and --adapters, expected one of them");
-  const std::vector<std::string> adapters = several ? read_adapter_list(arguments.value("adapters")) : std::vector<std::string>{""};
+  const std::vector<std::string> adapters =
+      several ? read_adapter_list(arguments.value("adapters")) : std::vector<std::string>{""};
   const Index held_bytes = adapter_memory(arguments);
   const Index together = core::microbatch_of(given.train, 1);
   const Job job = make_job(forward_only(given, arguments.value("adapter"), runtime.size()), runtime.size());

@@ -24,7 +24,8 @@ using kernels::text;
 namespace {
 
 [[noreturn]] void refuse(const char* option, const std::string& found, const char* expected) {
-  fail(Failure::configuration, text("command line: --", option, ": found ", core::in_quotes(found), ", expected ", expected));
+  fail(Failure::configuration,
+       text("command line: --", option, ": found ", core::in_quotes(found), ", expected ", expected));
 }
 
 double real(const Arguments& arguments, const char* option, double otherwise, double least, double most) {
@@ -48,7 +49,8 @@ core::SamplingOptions options_of(const Arguments& arguments) {
   options.seed = static_cast<std::uint64_t>(whole_option(arguments, "seed", 1, 0));
   if (arguments.has("stop")) options.stop.push_back(unescaped(arguments.value("stop")));
   if (options.temperature == 0 && (arguments.has("top-k") || arguments.has("top-p")))
-    fail(Failure::configuration, "command line: --top-k and --top-p: found without --temperature, expected it above 0: nothing is drawn");
+    fail(Failure::configuration,
+         "command line: --top-k and --top-p: found without --temperature, expected it above 0: nothing is drawn");
   if (options.beams > 1 && options.temperature > 0)
     fail(Failure::configuration, "command line: --temperature: found with --beams, expected one of them");
   return options;
@@ -121,15 +123,18 @@ std::vector<std::string> gathered(const dist::Mesh& mesh, const std::vector<std:
   for (Index i = 0; i < all; ++i) {
     const bool own = i % parts == mesh.point().data;
     const bool speaks = own && mesh.point().tensor == 0 && mesh.point().pipeline == 0;
-    const std::string& completion = own ? mine[static_cast<std::size_t>(i / parts)] : completions[static_cast<std::size_t>(i)];
-    const std::vector<double> lengths = mesh.world().gather_values(std::vector<double>{speaks ? static_cast<double>(completion.size()) : 0});
+    const std::string& completion =
+        own ? mine[static_cast<std::size_t>(i / parts)] : completions[static_cast<std::size_t>(i)];
+    const std::vector<double> lengths =
+        mesh.world().gather_values(std::vector<double>{speaks ? static_cast<double>(completion.size()) : 0});
     std::size_t length = 0;
     for (const double one : lengths) length += static_cast<std::size_t>(one);
     std::vector<double> bytes(length);
     for (std::size_t k = 0; speaks && k < length; ++k) bytes[k] = static_cast<unsigned char>(completion[k]);
     const std::vector<double> everyones = mesh.world().gather_values(bytes);
     std::string whole(length, '\0');
-    for (std::size_t k = 0; k < everyones.size(); ++k) whole[k % length] = static_cast<char>(whole[k % length] + static_cast<char>(everyones[k]));
+    for (std::size_t k = 0; k < everyones.size(); ++k)
+      whole[k % length] = static_cast<char>(whole[k % length] + static_cast<char>(everyones[k]));
     completions[static_cast<std::size_t>(i)] = whole;
   }
   return completions;
@@ -141,7 +146,8 @@ const Syntax& generate_syntax() {
   static const Syntax syntax{
       .usage = "[mpirun -np N] lorashard generate --config <file> --vocab <path> --prompt <text> | --prompts <file>",
       .about = "Completes prompts with the job's base, and an adapter beside it if one is named.",
-      .options = {{"vocab", "path", "the tokenizer: a directory, tokenizer.json or llama2.c's file; without it bytes are tokens"},
+      .options = {{"vocab", "path",
+                   "the tokenizer: a directory, tokenizer.json or llama2.c's file; without it bytes are tokens"},
                   {"prompt", "text", "one prompt; \\n and \\t are understood"},
                   {"prompts", "file", "one prompt a line, or the prompts of prompt||completion lines, each once"},
                   {"adapter", "path", "a checkpoint, a PEFT directory or a loralib file; otherwise adapter.init"},
@@ -168,7 +174,8 @@ int generate(dist::Runtime& runtime, int argc, char** argv) {
   const Index together = whole_option(arguments, "together", 8, 1);
   const std::vector<Prompt> prompts = prompts_of(arguments);
   const Index held_bytes = adapter_memory(arguments);
-  const auto tokenizer = arguments.has("vocab") ? core::make_tokenizer(arguments.value("vocab")) : core::make_byte_tokenizer();
+  const auto tokenizer =
+      arguments.has("vocab") ? core::make_tokenizer(arguments.value("vocab")) : core::make_byte_tokenizer();
   core::Config config = forward_only(arguments.config(), arguments.value("adapter"), runtime.size());
   config.data.length = 0;  // no rows are read
   const Job job = make_job(std::move(config), runtime.size());
@@ -185,12 +192,15 @@ int generate(dist::Runtime& runtime, int argc, char** argv) {
   const int parts = job.extents.data;
   std::vector<core::Generator::Prompt> own;
   std::vector<Completion> completions;
-  for (std::size_t i = static_cast<std::size_t>(mesh.point().data); i < prompts.size(); i += static_cast<std::size_t>(parts)) {
+  for (std::size_t i = static_cast<std::size_t>(mesh.point().data); i < prompts.size();
+       i += static_cast<std::size_t>(parts)) {
     own.push_back({ids_of(*tokenizer, prompts[i].text), static_cast<Index>(i)});
     completions.emplace_back(*tokenizer, own.back().tokens, options.stop, stream);
   }
   core::Generator generator(model, options, tokenizer->ends_of_text());
-  const auto adapter_of = [&](std::size_t i) -> const std::string& { return prompts[static_cast<std::size_t>(own[i].number)].adapter; };
+  const auto adapter_of = [&](std::size_t i) -> const std::string& {
+    return prompts[static_cast<std::size_t>(own[i].number)].adapter;
+  };
   // In the order given: neighbours with the same adapter share passes.
   for (std::size_t first = 0, end; first < own.size(); first = end) {
     for (end = first + 1; end < own.size() && adapter_of(end) == adapter_of(first);) ++end;

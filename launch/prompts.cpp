@@ -66,7 +66,8 @@ std::vector<Prompt> prompts_of(const Arguments& arguments) {
       while (bars != line.npos && prompts.back().text.ends_with(' ')) prompts.back().text.pop_back();
     }
   }
-  if (prompts.empty()) fail(Failure::configuration, text(arguments.value("prompts"), ": found no prompt, expected one a line"));
+  if (prompts.empty())
+    fail(Failure::configuration, text(arguments.value("prompts"), ": found no prompt, expected one a line"));
   if (arguments.has("adapters")) {
     const std::vector<std::string> adapters = read_adapter_list(arguments.value("adapters"));
     if (adapters.size() != prompts.size())
@@ -83,13 +84,16 @@ std::vector<Prompt> prompts_of(const Arguments& arguments) {
 
 std::string switching_text(const core::Inference& model) {
   const core::SwitchCost& cost = model.switch_cost();
-  const auto mean_ms = [](double seconds, Index count) { return fixed_text(count > 0 ? 1e3 * seconds / static_cast<double>(count) : 0, 3); };
+  const auto mean_ms = [](double seconds, Index count) {
+    return fixed_text(count > 0 ? 1e3 * seconds / static_cast<double>(count) : 0, 3);
+  };
   const core::AdapterCache& held = model.held();
-  return text("adapters: ", count_text(cost.switches), " switches of ", mean_ms(cost.switch_s, cost.switches), " ms beside ",
-              count_text(cost.passes), " forward passes of ", mean_ms(cost.pass_s, cost.passes), " ms; ",
+  return text("adapters: ", count_text(cost.switches), " switches of ", mean_ms(cost.switch_s, cost.switches),
+              " ms beside ", count_text(cost.passes), " forward passes of ", mean_ms(cost.pass_s, cost.passes), " ms; ",
               count_text(cost.read), " read from files in ", mean_ms(cost.read_s, cost.read), " ms each; ",
               count_text(held.count()), " held in ", bytes_text(static_cast<double>(held.bytes())), " of ",
-              bytes_text(static_cast<double>(held.most_bytes())), ", ", count_text(held.let_go()), " let go (means of rank 0)\n");
+              bytes_text(static_cast<double>(held.most_bytes())), ", ", count_text(held.let_go()),
+              " let go (means of rank 0)\n");
 }
 
 }  // namespace lorashard::launch

@@ -23,7 +23,8 @@ struct Prompt {
   std::string text, adapter;  // adapter: empty for what the job has anyway
   bool operator==(const Prompt&) const = default;
 };
-// Of --prompt or --prompts, with --adapters a line for each; the same twice is there once. Throws Failure::configuration.
+// Of --prompt or --prompts, with --adapters a line for each; the same twice is there once. Throws
+// Failure::configuration.
 std::vector<Prompt> prompts_of(const Arguments& arguments);
 
 // What switching took on this rank, beside the passes of the model.

@@ -111,7 +111,8 @@ void take_turns(const dist::MeshExtents& extents, kernels::DeviceKind kind) {
           EXPECT_EQ(answers_of(model), alone.at(adapter)) << adapter;
           EXPECT_LE(model.held().bytes(), room);
         };
-        const auto& [one, two, three, peft] = std::tie(files.adapters[0], files.adapters[1], files.adapters[2], files.adapters[3]);
+        const auto& [one, two, three, peft] =
+            std::tie(files.adapters[0], files.adapters[1], files.adapters[2], files.adapters[3]);
         turn("");
         for (const std::string* adapter : {&one, &two, &one, &three}) turn(*adapter);  // two was used longest ago
         EXPECT_EQ(model.switch_cost().read, 3);
