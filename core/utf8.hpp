@@ -2,6 +2,7 @@
 #pragma once
 
 #include <boost/locale/utf.hpp>
+#include <string>
 #include <string_view>
 
 namespace lorashard::core {
@@ -15,6 +16,14 @@ inline std::size_t invalid_utf8_at(std::string_view text) {
     if (c == utf::illegal || c == utf::incomplete) return static_cast<std::size_t>(start - text.data());
   }
   return std::string_view::npos;
+}
+
+// With U+FFFD for every byte that is not part of UTF-8.
+inline std::string with_valid_utf8(std::string_view text) {
+  std::string valid;
+  for (std::size_t at; (at = invalid_utf8_at(text)) != std::string_view::npos; text.remove_prefix(at + 1))
+    valid.append(text.substr(0, at)).append("\uFFFD");
+  return valid.append(text);
 }
 
 // The code point at offset `at`, which moves behind it. The text is valid UTF-8 and does not end at `at`.

@@ -8,6 +8,7 @@
 #include "core/quote.hpp"
 #include "core/text_file.hpp"
 #include "core/tokenizer.hpp"
+#include "core/utf8.hpp"
 #include "launch/evaluate_model.hpp"
 #include "launch/option_numbers.hpp"
 #include "launch/prompts.hpp"
@@ -59,8 +60,10 @@ core::SamplingOptions options_of(const Arguments& arguments) {
 // Also a byte of zero, which ends a C string.
 void print(const std::string& text) { std::fwrite(text.data(), 1, text.size(), stdout); }
 
-// One line of a file of completions.
+// One line of a file of completions, which others read as UTF-8: byte tokens can make, and the last of them can cut,
+// what is none.
 std::string in_one_line(std::string completion) {
+  completion = core::with_valid_utf8(completion);
   for (char& c : completion)
     if (c == '\n' || c == '\r') c = ' ';
   return completion;

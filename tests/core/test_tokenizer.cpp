@@ -66,6 +66,9 @@ TEST(Utf8, FirstInvalidSequenceIsFound) {
   EXPECT_EQ(invalid_utf8_at(""), none);
   EXPECT_EQ(invalid_utf8_at("a\u00e9\u20ac\U0010ffff"), none);
   EXPECT_EQ(invalid_utf8_at("ab\xff"), 2u);
+  EXPECT_EQ(with_valid_utf8(""), "");
+  EXPECT_EQ(with_valid_utf8("a\u00e9\u20ac"), "a\u00e9\u20ac");
+  EXPECT_EQ(with_valid_utf8("\xff" "a\xe2\x82" "b\xe2\x82\xac\xc3"), "\uFFFD" "a\uFFFD\uFFFD" "b\u20ac\uFFFD");
   EXPECT_EQ(invalid_utf8_at("a\x80"), 1u);             // a continuation without a start
   EXPECT_EQ(invalid_utf8_at("a\u20ac\xe2\x82"), 4u);   // cut off
   EXPECT_EQ(invalid_utf8_at("\xc0\xaf"), 0u);          // overlong
