@@ -98,6 +98,28 @@ TEST_F(RunJob, ExitCodesArePassedOn) {
   EXPECT_THAT(calls(), Not(HasSubstr("scontrol")));
 }
 
+// Not one that had begun, nor twice.
+TEST_F(RunJob, StartsOnceMoreWhatCrashedBeforeItBegan) {
+  const auto starts = [&] {
+    const std::string all = calls();
+    std::filesystem::remove(at("calls"));
+    int count = 0;
+    for (std::size_t at = 0; (at = all.find("lorashard train", at)) != all.npos; ++at) ++count;
+    return count;
+  };
+  write_file(at("train"), "if [[ -e tried ]]; then echo > run/lock; exit 0; fi\ntouch tried\nexit 139\n");
+  const Outcome outcome = run_job("job.ini");
+  EXPECT_EQ(outcome.code, 0);
+  EXPECT_THAT(outcome.out, HasSubstr("exit code 139 before the program had begun: started once more"));
+  EXPECT_EQ(starts(), 2);
+  write_file(at("train"), "echo > run/lock\nexit 139\n");
+  EXPECT_EQ(run_job("job.ini").code, 139);
+  EXPECT_EQ(starts(), 1);
+  write_file(at("train"), "exit 143\n");
+  EXPECT_EQ(run_job("job.ini").code, 143);
+  EXPECT_EQ(starts(), 2);
+}
+
 TEST_F(RunJob, RequeuesAJobThatCameFurther) {
   write_file(at("train"), kSaves3 + "exit 7\n");
   const Outcome outcome = run_job("--requeue job.ini");
