@@ -60,10 +60,8 @@ core::SamplingOptions options_of(const Arguments& arguments) {
 // Also a byte of zero, which ends a C string.
 void print(const std::string& text) { std::fwrite(text.data(), 1, text.size(), stdout); }
 
-// One line of a file of completions, which others read as UTF-8: byte tokens can make, and the last of them can cut,
-// what is none.
+// One line of several.
 std::string in_one_line(std::string completion) {
-  completion = core::with_valid_utf8(completion);
   for (char& c : completion)
     if (c == '\n' || c == '\r') c = ' ';
   return completion;
@@ -221,7 +219,8 @@ int generate(dist::Runtime& runtime, int argc, char** argv) {
     std::string lines;
     for (const std::string& completion : all) lines += in_one_line(completion) + "\n";
     if (!printed)
-      core::write_whole(arguments.value("to"), lines);
+      // Others read it as UTF-8; byte tokens can make, and the last of them can cut, what is none.
+      core::write_whole(arguments.value("to"), core::with_valid_utf8(lines));
     else if (!stream)
       print(all.size() == 1 ? all.front() + "\n" : lines);
     if (arguments.has("adapters")) std::fputs(switching_text(model).c_str(), stderr);
