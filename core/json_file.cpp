@@ -80,6 +80,20 @@ std::int64_t JsonFields::integer(std::string_view key, std::int64_t least, std::
   return find(key) ? integer(key, least, most) : fallback;
 }
 
+std::vector<std::int64_t> JsonFields::integers(std::string_view key, std::int64_t least, std::int64_t most,
+                                               const char* expected) const {
+  const json::value* value = find(key);
+  std::vector<std::int64_t> all;
+  if (!value) return all;
+  const json::array one{*value};
+  for (const json::value& entry : value->is_array() ? value->get_array() : one) {
+    const std::int64_t* whole = entry.if_int64();
+    if (!whole || *whole < least || *whole > most) refuse(key, expected);
+    all.push_back(*whole);
+  }
+  return all;
+}
+
 double JsonFields::real(std::string_view key) const {
   const json::value* value = find(key);
   if (!value || !value->is_number()) refuse(key, "a number");

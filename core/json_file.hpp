@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <string>
 #include <string_view>
+#include <vector>
 
 namespace lorashard::core {
 
@@ -28,6 +29,9 @@ struct JsonFields {
   const boost::json::value* find(std::string_view key) const;  // nullptr when absent or null
   std::int64_t integer(std::string_view key, std::int64_t least, std::int64_t most) const;
   std::int64_t integer(std::string_view key, std::int64_t least, std::int64_t most, std::int64_t fallback) const;
+  // A number, or an array of them; none where there is none. `expected` is what messages ask for.
+  std::vector<std::int64_t> integers(std::string_view key, std::int64_t least, std::int64_t most,
+                                     const char* expected) const;
   double real(std::string_view key) const;
   std::string text(std::string_view key) const;
   bool flag(std::string_view key, bool fallback) const;

@@ -2,6 +2,7 @@
 
 #include <boost/regex.hpp>
 #include <cmath>
+#include <limits>
 #include <string_view>
 
 #include "core/json_file.hpp"
@@ -94,20 +95,6 @@ Modules modules_of(const JsonFields& fields, const char* key) {
   return modules;
 }
 
-// A number, or an array of them.
-std::vector<Index> layers_of(const JsonFields& fields) {
-  const json::value* found = fields.find("layers_to_transform");
-  if (!found) return {};
-  const json::array one{*found};
-  std::vector<Index> layers;
-  for (const json::value& layer : found->is_array() ? found->get_array() : one) {
-    const std::int64_t* whole = layer.if_int64();
-    if (!whole) fields.refuse("layers_to_transform", "whole numbers");
-    layers.push_back(*whole);
-  }
-  return layers;
-}
-
 }  // namespace
 
 PeftConfig::PeftConfig(const std::string& path) : path_(path) {
@@ -119,7 +106,8 @@ PeftConfig::PeftConfig(const std::string& path) : path_(path) {
   rank_stabilised_ = fields.flag("use_rslora", false);
   if (fields.find("target_modules")) targets_ = modules_of<Modules>(fields, "target_modules");
   excluded_ = modules_of<Modules>(fields, "exclude_modules");
-  layers_ = layers_of(fields);
+  layers_ = fields.integers("layers_to_transform", std::numeric_limits<Index>::min(), std::numeric_limits<Index>::max(),
+                            "whole numbers");
   rank_patterns_ = patterns_of(fields, "rank_pattern");
   alpha_patterns_ = patterns_of(fields, "alpha_pattern");
 }

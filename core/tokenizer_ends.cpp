@@ -78,16 +78,8 @@ std::optional<std::int32_t> named(const JsonFields& fields, const char* key, con
 
 // "eos_token_id": 2, or [2, 5].
 std::vector<std::int32_t> numbered(const JsonFields& fields, const char* key) {
-  const value* found = fields.find(key);
-  if (!found) return {};
-  const boost::json::array one{*found};
-  std::vector<std::int32_t> ids;
-  for (const value& entry : found->is_array() ? found->get_array() : one) {
-    const std::int64_t* id = entry.if_int64();
-    if (!id || *id < 0 || *id >= kMostTokenIds) fields.refuse(key, "a token's id, or several");
-    ids.push_back(static_cast<std::int32_t>(*id));
-  }
-  return ids;
+  const std::vector<std::int64_t> ids = fields.integers(key, 0, kMostTokenIds - 1, "a token's id, or several");
+  return {ids.begin(), ids.end()};
 }
 
 }  // namespace

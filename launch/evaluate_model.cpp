@@ -131,11 +131,9 @@ int evaluate_model(dist::Runtime& runtime, const Arguments& arguments) {
   if (given.data.valid.empty())
     fail(Failure::configuration,
          "data.valid: missing, expected the token file to evaluate (or --outputs and --references)");
-  const bool several = arguments.has("adapters");
-  if (several && arguments.has("adapter"))
-    fail(Failure::configuration, "command line: found --adapter and --adapters, expected one of them");
-  const std::vector<std::string> adapters =
-      several ? read_adapter_list(arguments.value("adapters")) : std::vector<std::string>{""};
+  std::vector<std::string> adapters = adapters_of(arguments);
+  const bool several = !adapters.empty();
+  if (!several) adapters.emplace_back();
   const Index held_bytes = adapter_memory(arguments);
   const Index together = core::microbatch_of(given.train, 1);
   const Job job = make_job(forward_only(given, arguments.value("adapter"), runtime.size()), runtime.size());

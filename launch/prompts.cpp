@@ -28,8 +28,12 @@ std::string unescaped(const std::string& written) {
   return plain;
 }
 
-std::vector<std::string> read_adapter_list(const std::string& path) {
+std::vector<std::string> adapters_of(const Arguments& arguments) {
   std::vector<std::string> adapters;
+  if (!arguments.has("adapters")) return adapters;
+  if (arguments.has("adapter"))
+    fail(Failure::configuration, "command line: found --adapter and --adapters, expected one of them");
+  const std::string path = arguments.value("adapters");
   core::LineReader lines(path);
   for (std::string line; lines.next(line);) {
     const std::string_view name = core::trimmed(line);
@@ -53,8 +57,6 @@ Index adapter_memory(const Arguments& arguments) {
 std::vector<Prompt> prompts_of(const Arguments& arguments) {
   if (arguments.has("prompt") == arguments.has("prompts"))
     fail(Failure::configuration, "command line: found --prompt and --prompts both or neither, expected one of them");
-  if (arguments.has("adapters") && arguments.has("adapter"))
-    fail(Failure::configuration, "command line: found --adapter and --adapters, expected one of them");
   std::vector<Prompt> prompts;
   if (arguments.has("prompt")) {
     prompts.push_back({unescaped(arguments.value("prompt")), ""});
@@ -68,8 +70,7 @@ std::vector<Prompt> prompts_of(const Arguments& arguments) {
   }
   if (prompts.empty())
     fail(Failure::configuration, text(arguments.value("prompts"), ": found no prompt, expected one a line"));
-  if (arguments.has("adapters")) {
-    const std::vector<std::string> adapters = read_adapter_list(arguments.value("adapters"));
+  if (const std::vector<std::string> adapters = adapters_of(arguments); !adapters.empty()) {
     if (adapters.size() != prompts.size())
       fail(Failure::configuration, text(arguments.value("adapters"), ": found ", adapters.size(), " lines, expected ",
                                         prompts.size(), ", one for each prompt"));

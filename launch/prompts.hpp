@@ -12,9 +12,9 @@ namespace lorashard::launch {
 // What a shell can hardly say: \n, \t and \\.
 std::string unescaped(const std::string& written);
 
-// The lines of a file of adapters: paths, each of which is there, and empty strings for "-", the base alone. Throws
-// Failure::configuration naming file and line.
-std::vector<std::string> read_adapter_list(const std::string& path);
+// The lines of --adapters, none without it: paths, each of which is there, and empty strings for "-", the base alone.
+// Throws Failure::configuration naming file and line, and where --adapter is given as well.
+std::vector<std::string> adapters_of(const Arguments& arguments);
 
 // --adapter-memory, in bytes.
 core::Index adapter_memory(const Arguments& arguments);
