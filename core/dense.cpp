@@ -72,12 +72,20 @@ void DenseParameter::sum_held_alike(const Context& context) {
   for_each_run([&](Matrix own, Matrix whole) { kernels::copy(context.device, whole, own); });
 }
 
-void DenseParameter::reduce(const Context& context) {
+void DenseParameter::start_reduce(const Context& context) {
+  started_ = true;
   sum_held_alike(context);
   if (reduced_.none()) return;
   const Matrix whole = gradient_.view();
   const Index parts = context.mesh.extents().data;
-  context.mesh.data().reduce_scatter(ConstMatrix{whole.data, whole.dtype, parts, share_, share_}, reduced_);
+  reduction_ = context.mesh.data().start_reduce_scatter(ConstMatrix{whole.data, whole.dtype, parts, share_, share_}, reduced_);
+}
+
+void DenseParameter::reduce(const Context& context) {
+  if (!started_) start_reduce(context);
+  started_ = false;
+  if (reduction_) reduction_->wait();
+  reduction_.reset();
 }
 
 void DenseParameter::gather(const Context& context) {

@@ -39,6 +39,9 @@ class DenseParameter {
 
   // Collective over the data axis, and over the tensor axis where its ranks hold parts alike (a key/value head for the
   // queries of several): each has the gradient of its own use.
+  // start_reduce() begins what reduce() then waits for: beside what is computed meanwhile, where the device can do that.
+  // Until then the gradient must not be touched.
+  void start_reduce(const Context& context);
   void reduce(const Context& context);
   void gather(const Context& context);
   // A state of this rank's share, whole again on every data rank: (local rows, local cols) in `to`. Collective.
@@ -60,6 +63,8 @@ class DenseParameter {
   Tensor reduced_;   // (1, share) f32; none on one data rank, where the gradient itself is complete
   Tensor master_;    // (1, share) f32; none in f32, where the value's own share is the master
   Tensor first_, second_;
+  bool started_ = false;                      // the reduction of this step's gradient
+  std::unique_ptr<dist::Pending> reduction_;  // under way; destroyed, and so waited for, before what it reads
 };
 
 }  // namespace lorashard::core

@@ -117,8 +117,10 @@ LayoutBounds::WeightCost LayoutBounds::walked_weights(const Candidate& candidate
   cost.held_bytes = std::max(0.0, two->held_bytes - one->held_bytes);
   cost.update_s = std::max(0.0, seconds_of(*two, "update") - seconds_of(*one, "update"));
   double inline_s = 0;
-  for (const WorkTime& work : two->works)
+  for (const WorkTime& work : two->works) {
     if (work.work == "reduce" || work.work == "update") inline_s += seconds_of(work, Part::data);
+    cost.hides_sums = cost.hides_sums || !work.started.empty();
+  }
   for (const auto& [key, entry] : two->traffic)
     if (key.first == "data" && inline_s > 0) cost.data_bytes[key.second] = entry.bytes - one->traffic.at(key).bytes;
   return cost;
@@ -131,14 +133,20 @@ const LayoutBounds::WeightCost& LayoutBounds::weights_of(const Candidate& candid
   return found->second;
 }
 
-// One message of all the bytes takes no longer than several: the clock's collectives gain by size.
+// One message of all the bytes takes no longer than several: the clock's collectives gain by size. With several parts on
+// a stage their last backward passes have others between them, which may hide all.
 double LayoutBounds::tail_s(const Candidate& candidate) {
   const WeightCost& weights = weights_of(candidate);
   const auto layers = static_cast<double>(layers_of(candidate, 0));
-  double seconds = layers * weights.update_s;
-  for (const auto& [verb, bytes] : weights.data_bytes)
-    seconds += collective_s(request_.hardware, verb, layers * bytes, group(candidate.extents, "data"));
-  return seconds;
+  double seconds = layers * weights.update_s, hidden_s = 0;
+  for (const auto& [verb, bytes] : weights.data_bytes) {
+    const bool hides = weights.hides_sums && verb == dist::Verb::reduce_scatter;
+    (hides ? hidden_s : seconds) += collective_s(request_.hardware, verb, layers * bytes, group(candidate.extents, "data"));
+  }
+  if (candidate.chunks > 1) return seconds;
+  const LayerCost& cost = cost_of(candidate);
+  const double longest_backward_s = cost.lowest_s + (layers - 1) * cost.backward_s + cost.head_s;
+  return seconds + std::max(0.0, hidden_s - longest_backward_s);
 }
 
 // Tensor ranks lie beside each other whatever the rest of the mesh.

@@ -37,8 +37,8 @@ class LayoutBounds {
   // Seconds of a step of `ranks` at the rate of the largest product: the coarsest bound.
   double least_s(int ranks, kernels::DType precision) const;
   // Every stage works through its layers, begins when those before it have passed it a microbatch, and they work on
-  // when it has ended; the last microbatch goes through all layers and back; then the first stage sums its gradients
-  // and updates its weights.
+  // when it has ended; the last microbatch goes through all layers and back; then the first stage sums what gradients
+  // did not fit beside its last backward pass, and updates its weights.
   double least_s(const Candidate& candidate);
   // The first stage's weights, what training keeps beside them, and the activations of the microbatches that it has
   // under way.
@@ -57,7 +57,8 @@ class LayoutBounds {
   // What a layer holds between steps, and adds to a step after its last backward pass.
   struct WeightCost {
     double held_bytes = 0, update_s = 0;
-    std::map<dist::Verb, double> data_bytes;  // sums and gathers over the data ranks that nothing hides
+    std::map<dist::Verb, double> data_bytes;  // sums and gathers over the data ranks
+    bool hides_sums = false;                  // beside the last backward pass, as far as they fit
   };
 
   const LayerCost& cost_of(const Candidate& candidate);

@@ -58,7 +58,7 @@ std::vector<WorkTime> repeated(const std::vector<WorkTime>& works, int walked, i
 }  // namespace
 
 PlanRequest request_of(const LayoutRequest& request, const Layout& layout) {
-  return {layout.config, layout.extents, request.target, request.train, {}};
+  return {layout.config, layout.extents, request.target, request.train, {}, request.hides_sums};
 }
 
 bool fits(const LayoutRequest& request, const Layout& layout) {

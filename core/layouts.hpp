@@ -22,6 +22,7 @@ struct LayoutRequest {
   const Dataset& train;
   const Hardware& hardware;
   kernels::DeviceKind target = kernels::DeviceKind::cuda;
+  bool hides_sums = true;  // as PlanRequest
 };
 
 // Whether the job's own check takes it.

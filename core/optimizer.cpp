@@ -41,6 +41,12 @@ void Optimizer::sum_tied_table() {
   kernels::add(context_.device, other, own);  // two summands: the order does not matter
 }
 
+void Optimizer::layer_done(Index layer) {
+  buckets_.layer_done(layer);
+  for (DenseParameter& p : parameters_.dense())
+    if (p.info().layer == layer) p.start_reduce(context_);
+}
+
 void Optimizer::reduce() {
   buckets_.finish();
   if (shares_tied_table()) sum_tied_table();

@@ -13,7 +13,7 @@ class Optimizer {
 
   void zero_gradients();
   // The step's gradients of a layer are queued: starts the sums that this completes. Collective over the replica group.
-  void layer_done(Index layer) { buckets_.layer_done(layer); }
+  void layer_done(Index layer);
   // Collective. Afterwards replicated gradients are complete everywhere, and each rank's share of the dense ones is.
   void reduce();
   // Adds to `total` (1,1) f64 the part of the global sum of squares that this rank counts; the sum over all ranks counts

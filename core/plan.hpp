@@ -17,6 +17,7 @@ struct PlanRequest {
   kernels::DeviceKind target = kernels::DeviceKind::cuda;  // host or cuda: whose scratch memory counts
   const Dataset& train;
   std::span<const Dataset> valid;  // evaluated once for its memory
+  bool hides_sums = true;          // beside the backward pass, where the target can; false: as programs that sum after it
 };
 
 using CategoryBytes = std::array<Index, kernels::kCategoryCount>;

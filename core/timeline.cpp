@@ -121,11 +121,12 @@ class Timeline {
   StageEnd end_of(int stage, const std::vector<dist::Timed>& row, StepTime& time) const {
     StageEnd end;
     double hidden_s = 0;
+    for (const dist::Timed& timed : row) end.actions_s = std::max(end.actions_s, timed.end);
     for (const dist::Timed& timed : row) {
-      end.actions_s = std::max(end.actions_s, timed.end);
       if (!computes(timed.action)) continue;
       for (const WorkTime::Started& sum : stages_[stage].of(timed.action).started) {
-        end.sums_s = std::max(end.sums_s, timed.start + sum.after_s) + sum.seconds;
+        const double ready_s = input_.hides_sums ? timed.start + sum.after_s : end.actions_s;
+        end.sums_s = std::max(end.sums_s, ready_s) + sum.seconds;
         hidden_s += sum.seconds;
       }
     }

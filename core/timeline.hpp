@@ -18,6 +18,7 @@ struct TimelineInput {
   std::vector<const std::vector<WorkTime>*> stages;  // Clock::works() of a rank of each stage
   dist::Duration travel;                             // as in dist::Timing
   std::function<bool(int stage, const dist::Action&)> happens;
+  bool hides_sums = true;  // that were started; else they wait for the stage's last action
 };
 
 struct Span {

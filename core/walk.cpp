@@ -51,6 +51,7 @@ StepTime planned_time(const PlanRequest& request, const Hardware& hardware,
   const Config& config = request.config;
   const int stages = request.extents.pipeline, parts = stages * config.mesh.chunks;
   TimelineInput input;
+  input.hides_sums = request.hides_sums;
   const Index microbatches =
       config.train.batch / request.extents.data / microbatch_of(config.train, request.extents.data);
   input.shape = {config.mesh.schedule, stages, static_cast<int>(microbatches), config.mesh.chunks};

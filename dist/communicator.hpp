@@ -64,6 +64,7 @@ class Communicator {
   // before (the last rank is before the first).
   virtual std::unique_ptr<Pending> start_receive(Matrix data, int peer, int tag) = 0;
   virtual std::unique_ptr<Pending> start_all_reduce(Matrix data) = 0;  // a sum
+  virtual std::unique_ptr<Pending> start_reduce_scatter(ConstMatrix whole, Matrix part) = 0;
 
   // Control plane, in host memory: every rank's values in rank order. Sums made from the result in that order are the
   // same on every rank, whatever the algorithm underneath.

@@ -110,11 +110,15 @@ void CountedCommunicator::all_gather(ConstMatrix part, Matrix whole) {
     move_all_gather(part, whole);
 }
 
-void CountedCommunicator::reduce_scatter(ConstMatrix whole, Matrix part) {
+void CountedCommunicator::check_reduce_scatter(const ConstMatrix& whole, const ConstMatrix& part) const {
   check_f32(whole, "whole", "reduce_scatter");
   check_f32(part, "part", "reduce_scatter");
   check_whole(whole, part, "reduce_scatter");
   check(!overlap(part, whole), "reduce_scatter", "part lies inside whole");
+}
+
+void CountedCommunicator::reduce_scatter(ConstMatrix whole, Matrix part) {
+  check_reduce_scatter(whole, part);
   if (part.empty()) return;
   const PhaseScope scope(device_.profile(), phase_);
   count(phase_, part.bytes() + whole.bytes(), size() == 1 ? 0 : whole.bytes());
@@ -122,6 +126,22 @@ void CountedCommunicator::reduce_scatter(ConstMatrix whole, Matrix part) {
     duplicate(device_, whole, part);
   else
     move_reduce_scatter(whole, part);
+}
+
+std::unique_ptr<Pending> CountedCommunicator::start_reduce_scatter(ConstMatrix whole, Matrix part) {
+  if (size() == 1 || part.empty()) {
+    reduce_scatter(whole, part);
+    return finished();
+  }
+  check_reduce_scatter(whole, part);
+  const PhaseScope scope(device_.profile(), phase_);
+  count(phase_, part.bytes() + whole.bytes(), whole.bytes());
+  return move_start_reduce_scatter(whole, part);
+}
+
+std::unique_ptr<Pending> CountedCommunicator::move_start_reduce_scatter(ConstMatrix whole, Matrix part) {
+  move_reduce_scatter(whole, part);
+  return finished();
 }
 
 void CountedCommunicator::broadcast(Matrix data, int root) {

@@ -20,6 +20,7 @@ class CountedCommunicator : public Communicator {
   void receive(Matrix data, int peer, int tag) final;
   std::unique_ptr<Pending> start_receive(Matrix data, int peer, int tag) final;
   std::unique_ptr<Pending> start_all_reduce(Matrix data) final;
+  std::unique_ptr<Pending> start_reduce_scatter(ConstMatrix whole, Matrix part) final;
   std::vector<double> gather_values(std::span<const double> values) final;
   void barrier() final;
 
@@ -36,6 +37,7 @@ class CountedCommunicator : public Communicator {
   virtual void move_all_reduce(Matrix data, Reduction reduction) = 0;
   // Here the whole sum at once: on the host the CPU itself adds the terms, so nothing is left to run beside it.
   virtual std::unique_ptr<Pending> move_start_all_reduce(Matrix data);
+  virtual std::unique_ptr<Pending> move_start_reduce_scatter(ConstMatrix whole, Matrix part);
   virtual void move_all_gather(ConstMatrix part, Matrix whole) = 0;
   virtual void move_reduce_scatter(ConstMatrix whole, Matrix part) = 0;
   virtual void move_broadcast(Matrix data, int root) = 0;
@@ -48,6 +50,7 @@ class CountedCommunicator : public Communicator {
   void check_data(const ConstMatrix& data, const char* name, const char* verb) const;
   void check_f32(const ConstMatrix& data, const char* name, const char* verb) const;
   void check_whole(const ConstMatrix& whole, const ConstMatrix& part, const char* verb) const;
+  void check_reduce_scatter(const ConstMatrix& whole, const ConstMatrix& part) const;
   void check_peer(int peer, int tag, const char* verb) const;
   void count(kernels::Phase phase, Index touched_bytes, Index sent_bytes);
 

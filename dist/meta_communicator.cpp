@@ -22,6 +22,10 @@ class MetaCommunicator final : public CountedCommunicator {
   }
   void move_all_gather(ConstMatrix, Matrix whole) override { say(Verb::all_gather, whole.bytes()); }
   void move_reduce_scatter(ConstMatrix whole, Matrix) override { say(Verb::reduce_scatter, whole.bytes()); }
+  std::unique_ptr<Pending> move_start_reduce_scatter(ConstMatrix whole, Matrix) override {
+    say(Verb::reduce_scatter, whole.bytes(), true);
+    return finished();
+  }
   void move_broadcast(Matrix data, int) override { say(Verb::broadcast, data.bytes()); }
   std::unique_ptr<Pending> move_send(ConstMatrix data, int, int) override {
     say(Verb::send, data.bytes(), true);

@@ -71,12 +71,14 @@ class NcclCommunicator final : public MpiControl {
   void move_all_reduce(Matrix data, Reduction reduction) override { follow(queue_all_reduce(data, reduction)); }
   std::unique_ptr<Pending> move_start_all_reduce(Matrix data) override;
   void move_all_gather(ConstMatrix part, Matrix whole) override;
-  void move_reduce_scatter(ConstMatrix whole, Matrix part) override;
+  void move_reduce_scatter(ConstMatrix whole, Matrix part) override { follow(queue_reduce_scatter(whole, part)); }
+  std::unique_ptr<Pending> move_start_reduce_scatter(ConstMatrix whole, Matrix part) override;
   void move_broadcast(Matrix data, int root) override;
   std::unique_ptr<Pending> move_send(ConstMatrix data, int peer, int tag) override;
   std::unique_ptr<Pending> move_start_receive(Matrix data, int peer, int tag) override;
 
   NcclEvent queue_all_reduce(Matrix data, Reduction reduction);
+  NcclEvent queue_reduce_scatter(ConstMatrix whole, Matrix part);
   // call(comm, stream) behind what the device's stream holds now; the event of its end. `peer`: of a message.
   template <class Call>
   NcclEvent queue(NcclLink& link, const char* verb, const Call& call, int peer = -1);
@@ -261,10 +263,14 @@ void NcclCommunicator::move_all_gather(ConstMatrix part, Matrix whole) {
   }));
 }
 
-void NcclCommunicator::move_reduce_scatter(ConstMatrix whole, Matrix part) {
-  follow(queue(*all_, "reduce_scatter", [&](ncclComm_t comm, cudaStream_t stream) {
+NcclEvent NcclCommunicator::queue_reduce_scatter(ConstMatrix whole, Matrix part) {
+  return queue(*all_, "reduce_scatter", [&](ncclComm_t comm, cudaStream_t stream) {
     return ncclReduceScatter(whole.data, part.data, count_of(part), nccl_type(part.dtype), ncclSum, comm, stream);
-  }));
+  });
+}
+
+std::unique_ptr<Pending> NcclCommunicator::move_start_reduce_scatter(ConstMatrix whole, Matrix part) {
+  return std::make_unique<Queued>(*this, queue_reduce_scatter(whole, part));
 }
 
 void NcclCommunicator::move_broadcast(Matrix data, int root) {

@@ -53,6 +53,10 @@ class FaultyCommunicator final : public dist::Communicator {
     inner_.reduce_scatter(whole, part);
     if (fault_ == FaultKind::averaged) divide(part);
   }
+  std::unique_ptr<dist::Pending> start_reduce_scatter(ConstMatrix whole, Matrix part) override {
+    reduce_scatter(whole, part);
+    return std::make_unique<Done>();
+  }
   void all_gather(ConstMatrix part, Matrix whole) override {
     inner_.all_gather(part, whole);
     if (fault_ != FaultKind::counts_replicas || whole.dtype != kernels::DType::f64) return;

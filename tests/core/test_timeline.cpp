@@ -11,6 +11,7 @@ struct Job {
   dist::ScheduleShape shape;
   double travel_s = 0, reduce_s = 0, update_s = 0;
   std::vector<WorkTime::Started> sums;  // in the last backward pass
+  bool hides_sums = true;
 
   StepTime time() const {
     std::vector<std::vector<WorkTime>> works(shape.stages);
@@ -30,6 +31,7 @@ struct Job {
     for (const auto& stage : works) input.stages.push_back(&stage);
     input.travel = [this](int, const dist::Action&) { return travel_s; };
     input.happens = [](int, const dist::Action&) { return true; };
+    input.hides_sums = hides_sums;
     return time_step(input);
   }
   static WorkTime work(const char* name, int number, int part, double seconds) {
@@ -84,6 +86,13 @@ TEST(Timeline, SumsBesideTheBackwardPassAreHidden) {
   EXPECT_NEAR(part(exposed, Part::data), 0.5, 1e-12);
   EXPECT_NEAR(exposed.hidden_s, 1.5, 1e-12);
   expect_adds_up(exposed);
+
+  job.hides_sums = false;
+  const StepTime after = job.time();
+  EXPECT_NEAR(after.step_s, 8.2, 1e-12);
+  EXPECT_NEAR(part(after, Part::data), 2, 1e-12);
+  EXPECT_EQ(after.hidden_s, 0);
+  expect_adds_up(after);
 }
 
 TEST(Timeline, LanesHaveEveryWorkInOrder) {

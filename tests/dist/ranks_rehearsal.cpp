@@ -38,6 +38,7 @@ TEST_F(Rehearsal, SameVerbsPass) {
               axis_.start_all_reduce(whole)->wait();
               axis_.all_gather(rows(part, 1), rows(whole, size));
               axis_.reduce_scatter(rows(whole, size), rows(part, 1));
+              axis_.start_reduce_scatter(rows(whole, size), rows(part, 1))->wait();
               axis_.broadcast(whole, 0);
               axis_.barrier();
             }),

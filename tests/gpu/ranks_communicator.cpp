@@ -141,6 +141,28 @@ TEST_F(CudaVerbs, StartedSumsRunBesideOtherWork) {
   EXPECT_EQ(get<float>(other.view()), numbers(n, 7 * size()));
 }
 
+TEST_F(CudaVerbs, StartedScattersRunBesideOtherWork) {
+  const Index n = 4097;
+  std::vector<Tensor> wholes, parts;
+  std::vector<std::unique_ptr<Pending>> pending;
+  Tensor other = put(numbers(n, 7)), copy(device(), Category::activation, DType::f32, 1, n);
+  for (int k = 0; k < 3; ++k) {
+    std::vector<float> rows;
+    for (int row = 0; row < size(); ++row)
+      for (const float value : numbers(n, (rank() + 1) * (k + 1) * (row + 1))) rows.push_back(value);
+    wholes.push_back(put(rows, size()));
+    parts.emplace_back(device(), Category::activation, DType::f32, 1, n);
+    pending.push_back(group_->start_reduce_scatter(wholes.back(), parts.back()));
+    duplicate(device(), other, copy);
+    duplicate(device(), copy, other);
+  }
+  group_->all_reduce(other);
+  pending.clear();  // waits
+  for (int k = 0; k < 3; ++k)
+    EXPECT_EQ(get<float>(parts[k].view()), numbers(n, triangle(size()) * (k + 1) * (rank() + 1))) << k;
+  EXPECT_EQ(get<float>(other.view()), numbers(n, 7 * size()));
+}
+
 // The memory may be given back right after wait(), and be handed out again, while the sum is still queued.
 TEST_F(CudaVerbs, MemoryMayGoAfterTheWait) {
   const Index n = 1000;
@@ -233,6 +255,7 @@ TEST_F(CudaVerbs, MetaCountsWhatNcclCounts) {
     group.all_gather(part, whole);
     group.start_all_reduce(whole)->wait();
     group.reduce_scatter(whole, part);
+    group.start_reduce_scatter(whole, part)->wait();
     group.broadcast(part, 0);
     const auto incoming = group.start_receive(whole.view().row_range(0, 2), before(), 4);
     const auto sent = group.send(part, next(), 4);
