@@ -74,10 +74,17 @@ case ${launcher:-srun} in
   srun)
     # Since Slurm 22.05 srun does not take --cpus-per-task over from sbatch.
     start=(srun --mpi=pmix --kill-on-bad-exit=1 --ntasks="$tasks" --ntasks-per-node="$tasks_per_node"
-           --cpus-per-task="${SLURM_CPUS_PER_TASK:-1}") ;;
+           --cpus-per-task="${SLURM_CPUS_PER_TASK:-1}")
+    stop_signal=TERM ;;
   mpirun)
     # Not bound: mpirun counts cores where Slurm counts hardware threads, and binds one or two ranks to a core each. Its
     # daemons get what is exported here from srun, which starts them.
-    start=(mpirun -np "$tasks" --map-by "ppr:$tasks_per_node:node" --bind-to none) ;;
+    stop_signal=USR1  # mpirun hands it on, and ends the ranks at TERM
+    start=(mpirun -np "$tasks" --map-by "ppr:$tasks_per_node:node" --bind-to none)
+    # At a preemption Slurm sends SIGTERM to every process of the job. mpirun and its daemons would kill the ranks at once, in
+    # the middle of their saving: they do not hear of it (env of coreutils 8.31 on; ranks unblock it).
+    if env --block-signal=TERM true 2>/dev/null; then
+      start=(env --block-signal=TERM "${start[@]}" --mca orte_launch_agent "env --block-signal=TERM orted")
+    fi ;;
   *) echo "launcher: found '$launcher', expected srun or mpirun" >&2; exit 2 ;;
 esac

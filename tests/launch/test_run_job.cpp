@@ -16,7 +16,7 @@ class RunJob : public Program {
   void SetUp() override {
     std::filesystem::create_directories(at("bin"));
     put("srun", "echo srun \"$@\" >> calls\nwhile [[ $1 == --* ]]; do shift; done\nexec \"$@\"\n");
-    put("mpirun", "echo mpirun \"$@\" >> calls\nshift 6\nexec \"$@\"\n");  // -np 2 --map-by ppr:1:node --bind-to none
+    put("mpirun", "echo mpirun \"$@\" >> calls\nuntil [[ $1 == */lorashard ]]; do shift; done\nexec \"$@\"\n");
     put("scontrol",
         "if [[ $1 == show ]]; then echo \"   StartTime=x EndTime=$(date -d '2 hours' +%Y-%m-%dT%H:%M:%S) Deadline=y\"\n"
         "else echo scontrol \"$@\" >> calls; fi\n");
@@ -160,6 +160,16 @@ TEST_F(RunJob, ACancelledJobStaysOut) {
   write_file(at("train"),
              "trap '" + kSaves3 + "exit 7' TERM\nkill -TERM $PPID\nfor i in {1..200}; do sleep 0.05; done\n");
   const Outcome outcome = run_job("--requeue job.ini");
+  EXPECT_EQ(outcome.code, 7);
+  EXPECT_THAT(outcome.out, HasSubstr("not requeued from here"));
+  EXPECT_THAT(calls(), Not(HasSubstr("scontrol")));
+}
+
+// mpirun would kill its ranks at SIGTERM, whoever sends it: it does not hear it, and is asked by another signal.
+TEST_F(RunJob, UnderMpirunACancelledJobSavesToo) {
+  write_file(at("train"), "trap '" + kSaves3 + "exit 7' USR1\nkill -TERM $$\nkill -TERM $PPID\n"
+                          "for i in {1..200}; do sleep 0.05; done\n");
+  const Outcome outcome = run_job("--requeue job.ini", "launcher=mpirun");
   EXPECT_EQ(outcome.code, 7);
   EXPECT_THAT(outcome.out, HasSubstr("not requeued from here"));
   EXPECT_THAT(calls(), Not(HasSubstr("scontrol")));
