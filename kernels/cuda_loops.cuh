@@ -8,7 +8,6 @@
 
 #include <algorithm>
 #include <bit>
-#include <type_traits>
 #include <utility>
 
 #include "kernels/launch.hpp"
@@ -201,7 +200,7 @@ struct EachElement {
   __device__ void operator()(Index, Index, const float (&from)[kCount][kWidth], float (&to)[kWidth]) const {
 #pragma unroll
     for (int i = 0; i < kWidth; ++i) {
-      if constexpr (std::is_invocable_v<Element>) {
+      if constexpr (requires { element(); }) {
         to[i] = element();
       } else {
         [&]<std::size_t... k>(std::index_sequence<k...>) { to[i] = element(from[k][i]...); }

@@ -7,6 +7,7 @@ file(GLOB trial_sources CONFIGURE_DEPENDS ${CMAKE_CURRENT_SOURCE_DIR}/golden/*.c
 list(FILTER trial_sources EXCLUDE REGEX "/(test|ranks)_[^/]*$")
 add_library(trial STATIC ${trial_sources})
 target_link_libraries(trial PUBLIC launch oracle GTest::gtest)
+target_precompile_headers(trial REUSE_FROM kernels)
 foreach(user core_ranks_gpt_nano_sort core_ranks_layer_norms core_ranks_merge core_ranks_model core_ranks_model_llama
              core_ranks_not_finite core_ranks_parity core_ranks_replicas core_ranks_resume core_ranks_switching
              golden_ranks_golden golden_ranks_ledger)

@@ -4,7 +4,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstdlib>
 #include <fstream>
 #include <map>
 
@@ -71,18 +70,11 @@ void expect_final_values(const core::Trainer& trainer, const oracle::GoldenRun& 
   }
 }
 
-// LORASHARD_GOLDEN_STEPS: so many of a run's steps, for builds on which all of them take too long.
-std::size_t steps_of(const oracle::GoldenRun& run, std::size_t most) {
-  const char* value = std::getenv("LORASHARD_GOLDEN_STEPS");
-  if (value != nullptr) most = static_cast<std::size_t>(std::max(2, std::atoi(value)));
-  return most == 0 ? run.steps.size() : std::min(run.steps.size(), most);
-}
-
 void repeat_run(const core::Config& config, const oracle::GoldenRun& run, const Files& inputs, kernels::Device& device,
                 dist::Mesh& mesh, std::size_t most_steps) {
   core::Trainer trainer(config, device, mesh);
   const core::Dataset data(inputs.tokens, config.data.length, config.data.order, config.data.seed);
-  const std::size_t steps = steps_of(run, most_steps);
+  const std::size_t steps = most_steps == 0 ? run.steps.size() : std::min(run.steps.size(), most_steps);
   for (std::size_t step = 0; step < steps; ++step) {
     const oracle::GoldenStep& expected = run.steps[step];
     const core::StepReport found = trainer.step(data);

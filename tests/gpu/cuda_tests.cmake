@@ -17,13 +17,19 @@ file(GLOB cuda_sources CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/kernels/*.cu)
 set_source_files_properties(${cuda_sources} PROPERTIES LANGUAGE CXX)
 file(GLOB emulator_sources CONFIGURE_DEPENDS ${CMAKE_CURRENT_SOURCE_DIR}/emulator/*.cpp)
 list(FILTER emulator_sources EXCLUDE REGEX "/(test|ranks)_[^/]*$")
+set(LORASHARD_EMULATED_HEADERS "${CUDAToolkit_INCLUDE_DIRS};${NCCL_INCLUDE_DIR}" CACHE STRING
+    "CUDA's and NCCL's headers for what runs on the emulator, e.g. an older toolkit's: tests/gpu/oldest_toolkit")
 add_library(emulated OBJECT ${cuda_sources} ${nccl_sources} ${emulator_sources})
 target_compile_definitions(emulated PRIVATE LORASHARD_CUDA_BUILD="CUDA ${CUDAToolkit_VERSION}, emulated")
 target_include_directories(emulated PRIVATE ${CMAKE_CURRENT_SOURCE_DIR}/emulator)
-target_include_directories(emulated SYSTEM PUBLIC ${CUDAToolkit_INCLUDE_DIRS} ${NCCL_INCLUDE_DIR})
+target_include_directories(emulated SYSTEM PUBLIC ${LORASHARD_EMULATED_HEADERS})
 target_link_libraries(emulated PUBLIC dist Boost::context)
 set(kernel_options -O3 -fsanitize=thread -fno-sanitize=address,undefined -Wno-attributes -Wno-unused-function -Wno-tsan)
 set_source_files_properties(${cuda_sources} PROPERTIES COMPILE_OPTIONS "${kernel_options}")
+# What the emulator does for each access of a kernel is fast whatever the build.
+set(hot_sources ${emulator_sources})
+list(FILTER hot_sources INCLUDE REGEX "/(access_hooks|blocks|cells|memory|order|shadow)\\.cpp$")
+set_source_files_properties(${hot_sources} PROPERTIES COMPILE_OPTIONS "-O3;-fno-sanitize=address,undefined")
 
 # Without a GPU, or with fewer than its ranks need, each case of a program skips, and ctest shows the program as skipped,
 # not passed. On the emulator no case has that reason, and one that skips for another must not hide the rest.
@@ -44,8 +50,9 @@ function(add_cuda_test file backend suffix)
     if(NOT TARGET gpu_${name}_object)
       add_library(gpu_${name}_object OBJECT ${file})
       target_link_libraries(gpu_${name}_object PRIVATE launch oracle trial GTest::gtest)
-      target_include_directories(gpu_${name}_object SYSTEM PRIVATE ${CUDAToolkit_INCLUDE_DIRS} ${NCCL_INCLUDE_DIR})
+      target_include_directories(gpu_${name}_object SYSTEM PRIVATE ${LORASHARD_EMULATED_HEADERS})
       target_compile_options(gpu_${name}_object PRIVATE ${for_tests})
+      target_precompile_headers(gpu_${name}_object REUSE_FROM rank_main)
     endif()
   endif()
   if(name MATCHES "^ranks_")
@@ -146,7 +153,8 @@ add_test(NAME gpu.ranks_golden_all.4_emulated CONFIGURATIONS Slow WORKING_DIRECT
 set_tests_properties(gpu.ranks_golden_all.4_emulated PROPERTIES TIMEOUT 5400 LABELS "cuda;ranks;slow" PROCESSORS 2
                      ENVIRONMENT "OMP_NUM_THREADS=1;OMPI_MCA_rmaps_base_oversubscribe=1;OMPI_MCA_mpi_yield_when_idle=1;LORASHARD_GOLDEN_ALL=1")
 
-# Everything that runs on the emulator, for a build that is made for these tests alone.
+# Everything that runs on the emulator, for a build that is made for these tests alone, and the rest for one without.
 get_property(all_targets DIRECTORY PROPERTY BUILDSYSTEM_TARGETS)
 list(FILTER all_targets INCLUDE REGEX "^emulator_|_emulated$|^gpu_emulated_|^lorashard_")
 add_custom_target(cuda_tests DEPENDS ${all_targets})
+set(on_emulator emulated ${all_targets})

@@ -25,7 +25,7 @@ using kernels::DeviceKind;
 // a step takes some 0.1 s.
 constexpr oracle::Shape kShape{.layers = 2, .width = 24, .heads = 4, .ffn = 36, .vocab = 37, .context = 9};
 constexpr Index kLength = 7, kBatch = 4, kDocuments = 21;
-constexpr int kSteps = 6, kResumeAfter = 3;
+constexpr int kSteps = 4, kResumeAfter = 2;
 
 // AdamW divides by sqrt(v) + eps. With the usual eps of 1e-8 a gradient that is all rounding moves its weight as far as
 // any other does; with one of the size of the gradients, a difference in a gradient moves a weight in proportion.
