@@ -3,6 +3,8 @@
 // extent D: gradients are reduce-scattered to D shares, each rank updates its share, and the shares are gathered again.
 #pragma once
 
+#include <memory>
+
 #include "core/context.hpp"
 #include "core/tensor_table.hpp"
 

@@ -1,6 +1,10 @@
 // Full fine-tuning's gradients, summed over the data ranks: each once, and a layer's as soon as it is done.
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <memory>
+#include <vector>
+
 #include "core/optimizer.hpp"
 #include "tests/rank_main.hpp"
 
