@@ -1,3 +1,5 @@
+// Longer than most: a block's forward pass, what of it is made again, and its backward pass mirror each other, and are read
+// side by side.
 #include "core/block.hpp"
 
 #include "core/key_value_cache.hpp"

@@ -193,6 +193,7 @@ TEST_P(Verbs, WrongArgumentsAreNamed) {
   expect([&] { group_->all_gather(view(other.data() + 6 * 4 * rank() + 1, 4, 6), whole); }, "part lies inside whole");
   expect([&] { group_->reduce_scatter(view(other.data(), 4 * size(), 5), m); }, "part is 4x6");
   expect([&] { group_->reduce_scatter(whole, whole.row_range(0, 4)); }, "part lies inside whole");
+  expect([&] { group_->start_reduce_scatter(whole, whole.row_range(0, 4)); }, "part lies inside whole");
   expect([&] { group_->broadcast(m, size()); }, text("peer ", size(), " lies outside the group"));
   expect([&] { group_->send(m, -1, 0); }, "peer -1 lies outside the group");
   expect([&] { group_->receive(m, rank(), -3); }, "tag -3, expected at least 0");

@@ -1,4 +1,5 @@
 // What a user gets wrong: each time one line that says what and where, the right exit code, and nothing written.
+// Long, since every kind of input has its mistakes here, and they share the files that are right.
 #include <fcntl.h>
 #include <gmock/gmock.h>
 #include <sys/file.h>
